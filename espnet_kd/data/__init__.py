@@ -1,0 +1,1 @@
+"""Speech on disk: audio checks, Kaldi data folders, corpora, and targets for training."""
