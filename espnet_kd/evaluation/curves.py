@@ -60,7 +60,7 @@ def read_tensorboard(folder: Path) -> Curves:
 
 def read_train_log(path: Path) -> Curves:
     """Read the ``…epoch results: [train] loss=…, [valid] loss=…`` lines of ESPnet's train.log."""
-    points: dict[str, dict[float, float]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             match = _EPOCH.search(line)
@@ -69,9 +69,8 @@ def read_train_log(path: Path) -> Curves:
             epoch = float(match.group(1))
             for split, text in _SECTION.findall(match.group(2)):
                 for quantity, value in _NUMBER.findall(text):
-                    # A resumed run logs an epoch twice; the later line is the one that counts.
-                    points.setdefault(f"{split}/{quantity}", {})[epoch] = float(value)
-    return {key: _finite(sorted(values.items())) for key, values in points.items()}
+                    points.setdefault(f"{split}/{quantity}", []).append((epoch, float(value)))
+    return {key: _finite(values) for key, values in points.items()}
 
 
 def pick(curves: Curves, keys: Sequence[str]) -> list[tuple[float, float]]:
@@ -79,6 +78,7 @@ def pick(curves: Curves, keys: Sequence[str]) -> list[tuple[float, float]]:
     return next((curves[key] for key in keys if key in curves), [])
 
 
-def _finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-
-    return [(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+def _finite(points: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
+    # A resumed run repeats some x: the later value is the one that the run went on from.
+    values = {float(x): float(y) for x, y in points}
+    return [(x, y) for x, y in sorted(values.items()) if math.isfinite(x) and math.isfinite(y)]

@@ -1,0 +1,103 @@
+"""A report folder from run JSONs: report.html, RESULTS.md, curves.png, pareto.png."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_kd.evaluation.curves import load_curves
+from espnet_kd.evaluation.html import render_page
+from espnet_kd.evaluation.plots import Panel, Point, plot_curves, plot_tradeoff
+from espnet_kd.evaluation.results import command_table, result_tables, results_markdown
+from espnet_kd.evaluation.runs import Run
+from espnet_kd.evaluation.summary import System, group, score_labels
+from espnet_kd.utils.files import write_text
+
+AXES = ("Parameters (M)", "MACs (G)", "RTF (CPU)")
+
+
+def write_report(runs: Sequence[Run], out: Path, title: str = "Results") -> dict[str, Path]:
+    """Write the report of ``runs`` into the folder ``out``.
+
+    Figures for which no run brings data (no curves, no profile) are left out.
+
+    Returns:
+        file name to path of what was written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    systems = group(runs)
+    figures: dict[str, Path] = {}
+    panels = tradeoff_panels(systems)
+    if panels:
+        figures["Score against cost"] = out / "pareto.png"
+        plot_tradeoff(panels, out / "pareto.png", columns=_columns(panels))
+    with_curves = {s.label: [load_curves(r.curves) for r in s.runs if r.curves] for s in systems}
+    with_curves = {label: curves for label, curves in with_curves.items() if curves}
+    if with_curves:
+        figures["Training curves"] = out / "curves.png"
+        plot_curves(with_curves, out / "curves.png")
+    write_text(out / "RESULTS.md", results_markdown(runs, title))
+    tables = [*result_tables(runs), command_table(runs)]
+    write_text(out / "report.html", render_page(title, tables, figures, headline(systems)))
+    return {
+        path.name: path for path in (*figures.values(), out / "RESULTS.md", out / "report.html")
+    }
+
+
+def tradeoff_panels(systems: Sequence[System]) -> list[Panel]:
+    """One panel per corpus, score and cost that at least two profiled systems share."""
+    panels = []
+    corpora = list(dict.fromkeys(system.corpus for system in systems))
+    for corpus in corpora:
+        here = [system for system in systems if system.corpus == corpus]
+        suffix = f" · {corpus}" if corpus and len(corpora) > 1 else ""
+        for label in score_labels(here):
+            for cost in AXES:
+                points, lower = _points(here, label, cost)
+                if len(points) > 1:
+                    panels.append(Panel(f"{cost} ↓", label + suffix, lower, points))
+    return panels
+
+
+def headline(systems: Sequence[System]) -> list[str]:
+    """One sentence per student: how small it is and what it keeps of its teacher's scores."""
+    sentences = []
+    for student in (system for system in systems if system.role == "student"):
+        teachers = [s for s in systems if s.role == "teacher" and s.corpus == student.corpus]
+        if teachers:
+            sentences.append(_compare(student, teachers[0]))
+    return sentences
+
+
+def _compare(student: System, teacher: System) -> str:
+    small, large = student.costs(), teacher.costs()
+    parts = [
+        f"{100 * small[label] / large[label]:.0f} % of its {name}"
+        for label, name in (("Parameters (M)", "parameters"), ("MACs (G)", "MACs"))
+        if label in small and large.get(label)
+    ]
+    theirs = teacher.scores()
+    scores = [
+        f"{label} {statistic.mean:.2f} (teacher {theirs[label][1].mean:.2f})"
+        for label, (_, statistic) in student.scores().items()
+        if label in theirs
+    ]
+    size = f" has {' and '.join(parts)} and" if parts else ""
+    return f"{student.label}, next to {teacher.label},{size} reaches {'; '.join(scores)}."
+
+
+def _points(systems: Sequence[System], label: str, cost: str) -> tuple[list[Point], bool]:
+    points, lower = [], True
+    for system in systems:
+        scores, costs = system.scores(), system.costs()
+        if label in scores and cost in costs:
+            score, statistic = scores[label]
+            lower = score.direction == "lower"
+            points.append(
+                Point(system.name, system.role, costs[cost], statistic.mean, statistic.std)
+            )
+    return points, lower
+
+
+def _columns(panels: Sequence[Panel]) -> int:
+    return len({panel.cost_label for panel in panels})
