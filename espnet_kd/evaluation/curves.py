@@ -17,7 +17,7 @@ Curves = dict[str, list[tuple[float, float]]]
 
 _EPOCH = re.compile(r"(\d+)epoch results: (.*)")
 _SECTION = re.compile(r"\[(\w+)\] ([^\[]*)")
-_NUMBER = re.compile(r"([\w/.\-]+)=([-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf))(?=,|\s|$)")
+_NUMBER = re.compile(r"([\w/.\-]+)=([-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf))(?=,|\s*$)")
 
 
 def load_curves(source: str | Path | Mapping[str, Sequence[Sequence[float]]]) -> Curves:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -23,16 +24,22 @@ PLACES = (
 )
 
 
-def place_labels(axis: Axes, labels: Sequence[tuple[str, float, float]], size: float = 8) -> None:
-    """Annotate points, choosing for each the place that overlaps marks and labels least.
+def place_labels(
+    axis: Axes,
+    labels: Sequence[tuple[str, float, float]],
+    line: Sequence[tuple[float, float]] = (),
+    size: float = 8,
+) -> None:
+    """Annotate points, choosing for each the place that overlaps marks, labels and line least.
 
     Args:
         axis: axes whose layout is final.
         labels: (text, x, y) in data coordinates.
+        line: corners of a line to keep clear, in data coordinates.
         size: font size in points.
     """
-    centres = [axis.transData.transform((x, y)) for _, x, y in labels]
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in centres]
+    marks = [_square(*axis.transData.transform((x, y)), 6) for _, x, y in labels]
+    taken = [*marks, *_boxes_along(axis, line)]
     for index, (text, x, y) in enumerate(labels):
         others = taken[:index] + taken[index + 1 :]
         costed = [(_cost(axis, note, others), note) for note in _candidates(axis, text, x, y, size)]
@@ -41,6 +48,19 @@ def place_labels(axis: Axes, labels: Sequence[tuple[str, float, float]], size: f
             if note is not best:
                 note.remove()
         taken.append(best.get_window_extent())
+
+
+def _square(x: float, y: float, half: float) -> Bbox:
+    return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
+
+
+def _boxes_along(axis: Axes, line: Sequence[tuple[float, float]], steps: int = 30) -> list[Bbox]:
+    corners = [axis.transData.transform(corner) for corner in line]
+    return [
+        _square(x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps, 2)
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners)
+        for k in range(1, steps)
+    ]
 
 
 def _candidates(axis: Axes, text: str, x: float, y: float, size: float) -> list[Annotation]:

@@ -6,6 +6,7 @@ the caller is touched.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns
     figure, axes = _grid(max(len(panels), 1), width=4.6, height=3.7, columns=columns)
     for axis, panel in zip(axes, panels, strict=False):
         _draw_panel(axis, panel)
-    roles = dict.fromkeys(point.role for panel in panels for point in panel.points)
+    used = {point.role for panel in panels for point in panel.points}
+    roles = [role for role in ROLE_STYLES if role in used]
     handles = [
         axes[0].scatter([], [], color=ROLE_STYLES[r][0], marker=ROLE_STYLES[r][1], label=r)
         for r in roles
@@ -105,7 +107,12 @@ def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns
     # Labels are placed last: their room is known once the layout is.
     figure.draw_without_rendering()
     for axis, panel in zip(axes, panels, strict=False):
-        place_labels(axis, [(p.label, p.cost, p.score) for p in panel.points])
+        front = pareto_front(panel.points, panel.lower_is_better)
+        place_labels(
+            axis,
+            [(p.label, p.cost, p.score) for p in panel.points],
+            line=[(p.cost, p.score) for p in front],
+        )
     _save(figure, path)
 
 
@@ -137,12 +144,27 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
             axis.errorbar(p.cost, p.score, yerr=p.spread, color=colour, capsize=3, lw=1, zorder=2)
         axis.scatter(p.cost, p.score, color=colour, marker=marker, s=48, zorder=3, ec="white")
     axis.set(xlabel=panel.cost_label, ylabel=panel.score_label, xscale="log")
-    axis.margins(0.22)
+    axis.margins(0.2)
     axis.minorticks_off()
-    ticks = sorted({float(f"{p.cost:.2g}") for p in panel.points})
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ticks = _apart([p.cost for p in panel.points])
+    axis.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
+    if "%" in panel.score_label:
+        low, high = axis.get_ylim()
+        ticks = [tick for tick in axis.get_yticks() if max(low, 0) <= tick <= min(high, 100)]
+        axis.set_yticks(ticks)
     if panel.lower_is_better:
         axis.invert_yaxis()
+
+
+def _apart(costs: Sequence[float], share: float = 0.15) -> list[float]:
+    """Costs that are far enough apart on a logarithmic axis for their numbers to be read."""
+    logs = sorted({math.log(cost) for cost in costs})
+    room = share * (logs[-1] - logs[0])
+    kept: list[float] = []
+    for value in logs:
+        if not kept or value - kept[-1] > room:
+            kept.append(value)
+    return [math.exp(value) for value in kept]
 
 
 def _splits(curves: Curves, quantity: str) -> dict[str, list[tuple[float, float]]]:
