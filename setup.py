@@ -54,6 +54,7 @@ EXTRAS = {
         "mypy>=1.11",
         "types-PyYAML",
         "pre-commit>=3.7",
+        "uv>=0.5",
         "codespell>=2.3",
     ],
 }

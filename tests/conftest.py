@@ -1,0 +1,46 @@
+"""Options for all tests: one thread, repeatable examples, and who shares a worker."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+
+# Before torch is imported: one thread per process keeps sums repeatable and workers apart.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, print_blob=True
+)
+hypothesis.settings.load_profile("repeatable")
+
+# ESPnet costs 20 CPU seconds per process and S3PRL's hub about as much: tests that import
+# either run in one worker, the light ones in whichever is free.
+_HEAVY = re.compile(r"\b(espnet2|s3prl|espnet_kd\.tasks|espnet_kd\.registry)\b")
+
+
+@functools.cache
+def _is_heavy(path: Path) -> bool:
+    return bool(_HEAVY.search(path.read_text(encoding="utf-8")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test file that uses a toolkit the same group (see --dist loadgroup)."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and _is_heavy(item.path):
+            item.add_marker(pytest.mark.xdist_group("toolkits"))
+
+
+def pytest_report_header() -> str:
+    """Say where the golden numbers are expected: their tests skip where the folder is absent."""
+    folder = Path(os.environ.get("ESPNET_KD_GOLDEN", ROOT.parent / "shared" / "golden"))
+    return f"golden numbers: {folder} ({'present' if folder.is_dir() else 'absent, skipped'})"
