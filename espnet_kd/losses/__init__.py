@@ -1,0 +1,23 @@
+"""Distillation losses: small modules, tensors in, ``{"loss": …, named parts}`` out."""
+
+from __future__ import annotations
+
+from espnet_kd.losses.checks import LossInputError, TeacherTargetError, check_finite_targets
+from espnet_kd.losses.masked_prediction import MaskedPredictionLoss
+from espnet_kd.losses.masking import MaskConfig, generate_mask
+from espnet_kd.losses.masking_distill import MaskingDistillLoss
+from espnet_kd.losses.schedule import HintLayerSchedule, MaskProbSchedule
+from espnet_kd.losses.temporal_relation import TemporalRelationLoss
+
+__all__ = [
+    "HintLayerSchedule",
+    "LossInputError",
+    "MaskConfig",
+    "MaskProbSchedule",
+    "MaskedPredictionLoss",
+    "MaskingDistillLoss",
+    "TeacherTargetError",
+    "TemporalRelationLoss",
+    "check_finite_targets",
+    "generate_mask",
+]
