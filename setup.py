@@ -37,6 +37,10 @@ REQUIREMENTS = [
     "joblib>=1.3",
 ]
 
+DATA_FILES = [f"**/*.{kind}" for kind in ["yaml", "yml", "json", "txt", "html", "css", "pth"]] + [
+    "py.typed"
+]
+
 EXTRAS = {
     # PyPI stops at k2 1.23.4, which would replace torch by 1.13: this bound refuses it.
     # Newer builds: pip install -f <k2's wheel page> espnet_kd[k2]
@@ -107,9 +111,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["espnet_kd*", "s3prl_upstreams*"]),
-    package_data={
-        "": ["py.typed", "*.yaml", "*.yml", "*.json", "*.txt", "*.html", "*.css", "*.pth"],
-    },
+    package_data=dict.fromkeys(("espnet_kd", "s3prl_upstreams"), DATA_FILES),
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     cmdclass={"build_py": BuildWithConf},

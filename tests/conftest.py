@@ -24,19 +24,22 @@ hypothesis.settings.load_profile("repeatable")
 
 # ESPnet costs 20 CPU seconds per process and S3PRL's hub about as much: tests that import
 # either run in one worker, the light ones in whichever is free.
-_HEAVY = re.compile(r"\b(espnet2|s3prl|espnet_kd\.tasks|espnet_kd\.registry)\b")
+_HEAVY = re.compile(
+    r"^\s*(?:from|import)\s+(?:espnet2|s3prl\w*|espnet_kd\.(?:tasks|registry))\b", re.MULTILINE
+)
 
 
 @functools.cache
-def _is_heavy(path: Path) -> bool:
+def _imports_toolkit(path: Path) -> bool:
     return bool(_HEAVY.search(path.read_text(encoding="utf-8")))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test file that uses a toolkit the same group (see --dist loadgroup)."""
+    """Give the tests that use a toolkit one group, hence one worker (see --dist loadgroup)."""
     for item in items:
-        if item.get_closest_marker("xdist_group") is None and _is_heavy(item.path):
+        heavy = item.get_closest_marker("integration") is not None or _imports_toolkit(item.path)
+        if heavy and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("toolkits"))
 
 
