@@ -37,9 +37,8 @@ REQUIREMENTS = [
     "joblib>=1.3",
 ]
 
-DATA_FILES = [f"**/*.{kind}" for kind in ["yaml", "yml", "json", "txt", "html", "css", "pth"]] + [
-    "py.typed"
-]
+DATA_KINDS = ("yaml", "yml", "json", "txt", "html", "css", "pth")
+DATA_FILES = ["py.typed", *(f"**/*.{kind}" for kind in DATA_KINDS)]
 
 EXTRAS = {
     # PyPI stops at k2 1.23.4, which would replace torch by 1.13: this bound refuses it.
