@@ -1,0 +1,137 @@
+"""Self-attention that computes its map, and attention that reuses one.
+
+Shapes: B utterances, T query frames, K key frames (K = T), D width, H heads, d head width.
+Source: Jang et al., "Recycle-and-Distill" (arXiv 2305.11685); spec armhubert.md 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet_kd.encoder.positions import PositionGate
+
+
+class FullAttention(nn.Module):
+    """Multi-head self-attention; keeps its map only when somebody asks for it."""
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int,
+        dropout: float,
+        gate: PositionGate | None = None,
+    ) -> None:
+        super().__init__()
+        inner = num_heads * head_dim
+        self.num_heads = num_heads
+        self.scale = head_dim**-0.5
+        self.dropout = dropout
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(width, inner)
+        self.v_proj = nn.Linear(width, inner)
+        self.out_proj = nn.Linear(inner, width)
+        self.gate = gate
+
+    def forward(
+        self, x_BTD: Tensor, padding_BK: Tensor | None, bias_HTK: Tensor | None, need_map: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Output (B, T, D) and, if asked for, the map (B, H, T, K) after softmax and before dropout."""
+        q_BHTd, k_BHKd, v_BHKd = (
+            split_heads(proj(x_BTD), self.num_heads)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        bias = None if self.gate is None or bias_HTK is None else self.gate(x_BTD, bias_HTK)
+        dropout = self.dropout if self.training else 0.0
+        if need_map:
+            scores_BHTK = torch.matmul(q_BHTd * self.scale, k_BHKd.transpose(-1, -2))
+            map_BHTK = masked_softmax(
+                scores_BHTK if bias is None else scores_BHTK + bias, padding_BK
+            )
+            y_BHTd = torch.matmul(F.dropout(map_BHTK, dropout), v_BHKd)
+            return self.out_proj(merge_heads(y_BHTd)), map_BHTK
+        mask = _attention_mask(bias, padding_BK)
+        y_BHTd = F.scaled_dot_product_attention(
+            q_BHTd, k_BHKd, v_BHKd, attn_mask=mask, dropout_p=dropout
+        )
+        return self.out_proj(merge_heads(y_BHTd)), None
+
+
+class ReusedAttention(nn.Module):
+    """Attention with only value and output projections; its weights come from an earlier layer's map."""
+
+    def __init__(self, width: int, num_heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.v_proj = nn.Linear(width, num_heads * head_dim)
+        self.out_proj = nn.Linear(num_heads * head_dim, width)
+
+    def forward(self, x_BTD: Tensor, shared: SharedMap) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        y_BHTd = shared.apply(split_heads(self.v_proj(x_BTD), self.num_heads))
+        projected: Tensor = self.out_proj(merge_heads(y_BHTd))
+        return projected
+
+
+@dataclass
+class SharedMap:
+    """A computed attention map and the weights that its reusing layers derive from it, once for all of them."""
+
+    map_BHTK: Tensor
+    padding_BK: Tensor | None
+    mode: str
+
+    def apply(self, v_BHKd: Tensor) -> Tensor:
+        """Weighted values (B, H, T, d) by the rule of ``reuse_mode``."""
+        if self.mode == "single":
+            return torch.matmul(self.map_BHTK, v_BHKd)
+        weights_BHTK, total_BHT1 = self._second_softmax
+        return torch.matmul(weights_BHTK, v_BHKd) / total_BHT1
+
+    @cached_property
+    def _second_softmax(self) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator of the softmax over the map itself (defect D1 of the published code).
+
+        A map lies in [0, 1], so the exponential needs no shift; dividing after the value product
+        touches T x d numbers instead of T x K.
+        """
+        map_BHTK = mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK
+        weights_BHTK = torch.exp(map_BHTK)
+        if self.padding_BK is not None:
+            weights_BHTK = weights_BHTK.masked_fill(self.padding_BK[:, None, None], 0.0)
+        return weights_BHTK, weights_BHTK.sum(-1, keepdim=True)
+
+
+def mix_heads(map_BHTK: Tensor) -> Tensor:
+    """Defect D2 of the published code: (H, B, T, K) memory read as (B, H, T, K), mixing utterances."""
+    return map_BHTK.transpose(0, 1).reshape(map_BHTK.shape)
+
+
+def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
+    """(B, T, H*d) -> (B, H, T, d)."""
+    return x_BTD.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x_BHTd: Tensor) -> Tensor:
+    """(B, H, T, d) -> (B, T, H*d)."""
+    return x_BHTd.transpose(1, 2).flatten(2)
+
+
+def masked_softmax(scores_BHTK: Tensor, padding_BK: Tensor | None) -> Tensor:
+    """Softmax over keys in which padded keys have weight 0."""
+    if padding_BK is not None:
+        scores_BHTK = scores_BHTK.masked_fill(padding_BK[:, None, None], float("-inf"))
+    return torch.softmax(scores_BHTK, dim=-1)
+
+
+def _attention_mask(bias_BHTK: Tensor | None, padding_BK: Tensor | None) -> Tensor | None:
+    if padding_BK is None:
+        return bias_BHTK
+    if bias_BHTK is None:
+        return ~padding_BK[:, None, None]
+    return bias_BHTK.masked_fill(padding_BK[:, None, None], float("-inf"))

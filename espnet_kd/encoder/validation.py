@@ -1,0 +1,127 @@
+"""What makes an encoder configuration impossible to build; every problem is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from espnet_kd.encoder.config import LayerConfig, SpeechEncoderConfig
+
+
+def encoder_problems(config: SpeechEncoderConfig) -> list[str]:
+    """All problems of ``config``, each a sentence that names the field."""
+    return [
+        *_choice_problems(config),
+        *_front_end_problems(config),
+        *_number_problems(config),
+        *_layer_problems(config),
+        *_head_problems(config),
+    ]
+
+
+def _choice_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    from espnet_kd.encoder import config as names
+
+    for name, allowed in (
+        ("extractor_norm", names.EXTRACTOR_NORMS),
+        ("reuse_mode", names.REUSE_MODES),
+        ("frame_padding", names.FRAME_PADDINGS),
+        ("hidden_states", names.HIDDEN_STATES),
+        ("activation", names.ACTIVATIONS),
+    ):
+        value = getattr(config, name)
+        if value not in allowed:
+            yield f"{name} is {value!r}; it must be one of {', '.join(allowed)}"
+
+
+def _front_end_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    if not config.conv_layers:
+        yield "conv_layers is empty; at least one [channels, kernel, stride] is needed"
+    for index, conv in enumerate(config.conv_layers):
+        if len(conv) != 3 or any(not isinstance(n, int) or n < 1 for n in conv):
+            yield f"conv_layers[{index}] is {conv}; it must be [channels, kernel, stride], all positive"
+    if config.conv_layers and not config.feature_projection:
+        channels = config.conv_layers[-1][0]
+        if channels != config.embed_dim:
+            yield (
+                f"feature_projection is off but the last convolution has {channels} channels "
+                f"and embed_dim is {config.embed_dim}"
+            )
+
+
+def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    for name in ("embed_dim", "pos_conv_kernel", "pos_conv_groups", "sample_rate", "max_distance"):
+        if getattr(config, name) < 1:
+            yield f"{name} is {getattr(config, name)}; it must be at least 1"
+    for name in ("head_dim", "num_buckets", "total_heads"):
+        if getattr(config, name) < 0:
+            yield f"{name} is {getattr(config, name)}; it must not be negative"
+    if config.pos_conv_groups > 0 and config.embed_dim % config.pos_conv_groups:
+        yield f"embed_dim {config.embed_dim} is not a multiple of pos_conv_groups {config.pos_conv_groups}"
+    for name in (
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "dropout_input",
+        "layerdrop",
+    ):
+        if not 0.0 <= getattr(config, name) < 1.0:
+            yield f"{name} is {getattr(config, name)}; it must be in [0, 1)"
+
+
+def _layer_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    if not config.layers:
+        yield "layers is empty; at least one layer is needed"
+    source: LayerConfig | None = None
+    for index, layer in enumerate(config.layers):
+        yield from _one_layer_problems(config, index, layer, source)
+        if layer.attention == "full":
+            source = layer
+        if layer.time_reduction > 1:
+            source = layer if layer.attention == "full" else None
+
+
+def _one_layer_problems(
+    config: SpeechEncoderConfig, index: int, layer: LayerConfig, source: LayerConfig | None
+) -> Iterator[str]:
+    from espnet_kd.encoder.config import ATTENTION_KINDS
+
+    where = f"layers[{index}]"
+    if layer.attention not in ATTENTION_KINDS:
+        yield f"{where}.attention is {layer.attention!r}; it must be one of {', '.join(ATTENTION_KINDS)}"
+    if layer.attention != "none" and (layer.num_heads < 1 or layer.head_dim < 1):
+        yield f"{where} needs at least one head of width 1 or attention: none"
+    if layer.ffn_dim < 0 or layer.time_reduction < 1 or layer.time_reduction_kernel < 1:
+        yield f"{where}: ffn_dim must not be negative, time_reduction and its kernel must be at least 1"
+    if layer.attention == "reused" and (source is None or layer.time_reduction > 1):
+        yield f"{where} reuses an attention map, but no earlier layer at its frame rate computes one"
+    elif layer.attention == "reused" and source is not None and source.num_heads != layer.num_heads:
+        yield f"{where} has {layer.num_heads} heads but the map that it reuses has {source.num_heads}"
+    yield from _kept_head_problems(config, where, layer)
+
+
+def _kept_head_problems(
+    config: SpeechEncoderConfig, where: str, layer: LayerConfig
+) -> Iterator[str]:
+    if layer.attention != "full" or not config.num_buckets:
+        return
+    kept = layer.kept_heads
+    if kept is None and layer.num_heads != config.bias_heads:
+        yield (
+            f"{where} has {layer.num_heads} of {config.bias_heads} heads with a position bias; "
+            "kept_heads must name them"
+        )
+    if kept is not None and (
+        len(kept) != layer.num_heads
+        or len(set(kept)) != len(kept)
+        or any(not 0 <= head < config.bias_heads for head in kept)
+    ):
+        yield f"{where}.kept_heads {kept} must be {layer.num_heads} different indexes below {config.bias_heads}"
+
+
+def _head_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    if config.hidden_states == "heads" and not config.head_dim:
+        yield "hidden_states is 'heads' but head_dim is 0, so there are no heads"
+    if config.num_buckets and config.layers and config.embed_dim % config.bias_heads:
+        yield f"embed_dim {config.embed_dim} is not a multiple of the {config.bias_heads} heads of the position bias"

@@ -1,0 +1,128 @@
+"""From a plain dict (YAML, JSON) to a typed dataclass, with all problems reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from espnet_kd.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, subject: str) -> T:
+    """Build dataclass ``cls`` from ``values``; nested dataclasses and lists of them are built too.
+
+    Raises:
+        ConfigError: unknown keys (with the closest valid names) and wrong types, with their key paths.
+    """
+    problems: list[str] = []
+    built = _build(cls, values, "", problems)
+    if problems:
+        raise ConfigError(subject, problems)
+    return typing.cast(T, built)
+
+
+def unknown_key(key: str, known: typing.Iterable[str]) -> str:
+    """A sentence on an unknown key that suggests the closest valid names."""
+    close = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"unknown key {key}{hint}"
+
+
+def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(values, Mapping):
+        problems.append(
+            f"{path or 'the configuration'} must be a mapping of option names to values, not {values!r}"
+        )
+        return None
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    arguments: dict[str, Any] = {}
+    before = len(problems)
+    for key, value in values.items():
+        where = f"{path}.{key}" if path else str(key)
+        if key not in fields:
+            problems.append(unknown_key(where, fields))
+        else:
+            arguments[key] = _convert(hints[key], value, where, problems)
+    required = {
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    problems.extend(
+        f"missing key {path + '.' if path else ''}{name}"
+        for name in sorted(required - set(arguments))
+    )
+    if len(problems) > before:
+        return None
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        problems.extend(f"{path}: {problem}" if path else problem for problem in error.problems)
+        return None
+
+
+def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+    """``value`` as type ``hint``: int to float, list to tuple and the like; anything else is a problem."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(hint, value, where, problems)
+    if origin in (list, tuple):
+        return _convert_sequence(hint, value, where, problems)
+    if origin is dict:
+        hint = dict
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type, hint)):
+            return value
+        return _build(hint, value, where, problems)
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str) and _is_number(value):
+        return float(value)  # YAML 1.1 reads 5e-3 as a string
+    if isinstance(value, bool) and hint is not bool or not isinstance(value, hint):
+        problems.append(
+            f"{where} is {value!r} ({type(value).__name__}); expected {getattr(hint, '__name__', hint)}"
+        )
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _convert_union(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+    members = typing.get_args(hint)
+    if value is None and type(None) in members:
+        return None
+    attempts: list[list[str]] = []
+    for member in members:
+        if member is type(None):
+            continue
+        attempt: list[str] = []
+        converted = _convert(member, value, where, attempt)
+        if not attempt:
+            return converted
+        attempts.append(attempt)
+    problems.extend(attempts[0])
+    return value
+
+
+def _convert_sequence(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+    if not isinstance(value, (list, tuple)):
+        problems.append(f"{where} is {value!r}; expected a list")
+        return value
+    item = typing.get_args(hint)[0]
+    items = [_convert(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value)]
+    return tuple(items) if typing.get_origin(hint) is tuple else items
