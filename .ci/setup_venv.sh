@@ -33,15 +33,20 @@ find_uv() {
     fi
 }
 
-# uv does not read pip's settings: hand on an index and certificates chosen there.
+# uv does not read pip's settings: hand on an index and a certificate chosen there.
+pip_setting() {
+    "${python}" -m pip config list 2>/dev/null | sed -n "s/^.*\.$1='\(.*\)'\$/\1/p" | tail -n 1
+}
+
 use_pip_settings() {
-    local index=${PIP_INDEX_URL:-}
-    [ -n "${index}" ] || index=$("${python}" -m pip config get global.index-url 2>/dev/null || true)
+    local index cert
+    index=$(pip_setting index-url || true)
+    cert=$(pip_setting cert || true)
     if [ -n "${index}" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
         export UV_DEFAULT_INDEX=${index}
     fi
-    if [ -n "${PIP_CERT:-}" ] && [ -z "${SSL_CERT_FILE:-}" ]; then
-        export SSL_CERT_FILE=${PIP_CERT}
+    if [ -n "${cert}" ] && [ -z "${SSL_CERT_FILE:-}" ]; then
+        export SSL_CERT_FILE=${cert}
     fi
 }
 
