@@ -1,0 +1,133 @@
+"""The command line of ``run_downstream``: S3PRL's own options plus a few of ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from s3prl_upstreams.tasks import find_task
+
+OWN_OPTIONS = """\
+options of this wrapper (all others are S3PRL's own, see below):
+  -m                       may be left out: train, then evaluate the best checkpoint (test split)
+  -d ASR|PR|KS|SID         same as asr, ctc, speech_commands, voxceleb1; -c is optional for them
+  --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
+                           schedules, SID learning rate x 10)
+  --data DIR               folder in which the corpus of the task is looked for
+  --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
+"""
+"""Shown above S3PRL's own help."""
+
+_FLAGS: dict[str, tuple[str, ...]] = {
+    "mode": ("-m", "--mode"),
+    "split": ("-t", "--evaluate_split"),
+    "upstream": ("-u", "--upstream"),
+    "ckpt": ("-k", "--upstream_ckpt"),
+    "model_config": ("-g", "--upstream_model_config"),
+    "downstream": ("-d", "--downstream"),
+    "config": ("-c", "--config"),
+    "expname": ("-n", "--expname"),
+    "expdir": ("-p", "--expdir"),
+    "past_exp": ("-e", "--past_exp"),
+    "init_ckpt": ("-i", "--init_ckpt"),
+    "device": ("--device",),
+    "local_rank": ("--local_rank", "--local-rank"),
+}
+_RESUME = ("-a", "--auto_resume")
+_PATHS = ("ckpt", "model_config", "config")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the wrapper needs to know of a command line; everything else passes through."""
+
+    mode: str | None = None
+    split: str | None = None
+    upstream: str | None = None
+    ckpt: str | None = None
+    model_config: str | None = None
+    downstream: str | None = None
+    config: str | None = None
+    expname: str | None = None
+    expdir: str | None = None
+    past_exp: str | None = None
+    init_ckpt: str | None = None
+    device: str | None = None
+    local_rank: str | None = None
+    variant: str | None = None
+    data: str | None = None
+    quick_start: bool = True
+    rest: tuple[str, ...] = field(default=())
+    """Options that only S3PRL looks at, in their order."""
+
+    @classmethod
+    def parse(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Invocation:
+        """Read a command line.
+
+        ``torchrun`` passes the local rank in the environment and ``torch.distributed.launch`` as
+        ``--local-rank``; S3PRL knows only ``--local_rank``. Relative paths of checkpoints become
+        absolute because S3PRL stores them in its own checkpoints.
+        """
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for name, flags in _FLAGS.items():
+            parser.add_argument(*flags, dest=name)
+        parser.add_argument("--superb_variant", dest="variant")
+        parser.add_argument("--data")
+        parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
+        known, rest = parser.parse_known_args(list(argv))
+        values = vars(known)
+        for name in _PATHS:
+            values[name] = _absolute(values[name])
+        task = find_task(values["downstream"])
+        if task is not None:
+            values["downstream"] = task.downstream
+        if values["local_rank"] is None and "RANK" in environ:
+            values["local_rank"] = environ.get("LOCAL_RANK")
+        return cls(**values, rest=tuple(rest))
+
+    def argv(self) -> list[str]:
+        """Return the command line for S3PRL's own parser."""
+        words: list[str] = []
+        for name, flags in _FLAGS.items():
+            value = getattr(self, name)
+            if value is not None:
+                words += [flags[0], str(value)]
+        return words + list(self.rest)
+
+    def completed(self, *, config: str | None, device: str) -> Invocation:
+        """Return the command with S3PRL's defaults replaced by ones that work here.
+
+        Args:
+            config: file for a new experiment without ``-c``.
+            device: for a command without ``--device``.
+        """
+        done = replace(self, device=self.device or device, config=self.config or config)
+        if self.expname is None and self.expdir is None and self.past_exp is None:
+            done = replace(done, expname=f"{self.upstream}_{self.downstream}")
+        return done
+
+    def evaluation(self, checkpoint: Path) -> Invocation:
+        """Return the command that evaluates a checkpoint of this run."""
+        rest = tuple(word for word in self.rest if word not in _RESUME)
+        return replace(self, mode="evaluate", past_exp=str(checkpoint), rest=rest)
+
+    @property
+    def folder(self) -> Path:
+        """Experiment folder as S3PRL will see it (before a checkpoint overrules it)."""
+        return Path(self.expdir or f"result/downstream/{self.expname}")
+
+    @property
+    def resumes(self) -> bool:
+        """Whether configuration and arguments come from an earlier checkpoint."""
+        saved = any(self.folder.glob("states-*.ckpt"))
+        return self.past_exp is not None or (saved and any(w in _RESUME for w in self.rest))
+
+
+def _absolute(path: str | None) -> str | None:
+    """Make the path of an existing file absolute; URLs and names stay as they are."""
+    if path is None or not Path(path).expanduser().exists():
+        return path
+    return str(Path(path).expanduser().absolute())

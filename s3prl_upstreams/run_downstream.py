@@ -1,0 +1,199 @@
+"""S3PRL's ``run_downstream`` with our upstreams, our SUPERB files, and its breakages mended.
+
+    python -m s3prl_upstreams.run_downstream -u armhubert -k DIR -d asr --data LIBRI -p EXP
+
+takes S3PRL's own options. Without ``-m`` it trains, evaluates the best checkpoint on the test
+split and prints the score; with ``-m`` it does what S3PRL does with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from espnet_kd.errors import CheckpointError, ConfigError, KDError
+from s3prl_upstreams import mends
+from s3prl_upstreams.configs import default_config
+from s3prl_upstreams.fill import Filler
+from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
+from s3prl_upstreams.quick_hub import provide_hub
+from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
+from s3prl_upstreams.tasks import find_task
+
+Config = dict[str, Any]
+
+
+def run(argv: Sequence[str]) -> list[RunScore]:
+    """Run a command line in this process and return its scores.
+
+    Args:
+        argv: options, as after ``python -m s3prl_upstreams.run_downstream``.
+
+    Raises:
+        KDError: something the user can put right; whatever S3PRL raises passes through.
+    """
+    call = Invocation.parse(argv)
+    _check(call)
+    stock = _import_stock(call.quick_start)
+    with tempfile.TemporaryDirectory() as folder:
+        call = call.completed(config=_write_config(call, folder), device=_default_device())
+        if call.mode is not None:
+            return _run_mode(stock, call)
+        _run_mode(stock, replace(call, mode="train"))
+        return _run_mode(stock, call.evaluation(best_checkpoint(call)))
+
+
+def best_checkpoint(call: Invocation) -> Path:
+    """Return the checkpoint that was best on the development split, else the last one.
+
+    Raises:
+        CheckpointError: the run saved nothing.
+    """
+    folder = call.folder
+    if call.past_exp is not None:
+        given = Path(call.past_exp)
+        folder = given if given.is_dir() else given.parent
+    task = find_task(call.downstream)
+    names = [f"{task.dev}-best.ckpt"] if task else ["dev-best.ckpt", "dev-clean-best.ckpt"]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    states = sorted(folder.glob("states-*.ckpt"), key=lambda p: int(p.stem.split("-")[-1]))
+    if not found and not states:
+        raise CheckpointError(f"{folder} holds no checkpoint; did training reach save_step?")
+    return (found or states[-1:])[0]
+
+
+def _check(call: Invocation) -> None:
+    problems = []
+    if call.past_exp is None and call.upstream is None:
+        problems.append("-u NAME is missing, such as -u armhubert -k DIR")
+    if call.past_exp is None and call.downstream is None:
+        problems.append("-d TASK is missing, such as -d asr")
+    if call.variant is not None and (call.config is not None or call.past_exp is not None):
+        problems.append("--superb_variant changes our default file; it does not go with -c or -e")
+    if problems:
+        raise ConfigError("run_downstream", problems)
+
+
+def _import_stock(quick: bool) -> ModuleType:
+    mends.report(mend() for mend in mends.BEFORE_IMPORT)
+    provide_hub(quick)
+    stock = importlib.import_module("s3prl.run_downstream")
+    mends.report([mends.keep_isinstance(stock)])
+    return stock
+
+
+def _write_config(call: Invocation, folder: str) -> str | None:
+    """Write our default for a new experiment; None = the user or a checkpoint has one."""
+    if call.config is not None or call.resumes:
+        return None
+    assert call.downstream is not None
+    config = default_config(call.downstream, call.variant)
+    path = Path(folder) / f"{call.downstream}.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
+    """Run S3PRL's own ``main`` once."""
+    book = ScoreBook()
+    settled: list[Namespace] = []
+    get_args = stock.get_downstream_args
+
+    def settle() -> tuple[Namespace, Config, list[str]]:
+        args, config, files = get_args()
+        settle_run(args, config, call)
+        settled.append(args)
+        return args, config, files
+
+    runner = importlib.import_module("s3prl.downstream.runner")
+    with (
+        _attribute(stock, "get_downstream_args", settle),
+        _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
+        _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
+    ):
+        stock.main()
+    return _report(book.scores(settled[0]), settled[0])
+
+
+def settle_run(args: Namespace, config: Config, call: Invocation) -> None:
+    """Complete what S3PRL parsed: mends, data, vocabularies; changes both in place.
+
+    Raises:
+        ConfigError: everything that is missing; CheckpointError: no such upstream.
+    """
+    _check_upstream(args.upstream)
+    task = find_task(args.downstream)
+    if call.split is None and task is not None:
+        args.evaluate_split = task.test
+    splits = [args.evaluate_split] if args.mode == "evaluate" else []
+    mends.report([mends.use_given_checkpoint(args, config, call.ckpt)])
+    Filler(config, call.data, args.expdir, splits).fill(args.downstream)
+    mends.report(mend(args, config) for mend in mends.BEFORE_RUN)
+
+
+def _check_upstream(name: str) -> None:
+    hub = provide_hub()
+    if hasattr(hub, name):
+        return
+    close = difflib.get_close_matches(name, hub.options(), n=3, cutoff=0.5)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    raise CheckpointError(f"there is no upstream {name!r}{hint}")
+
+
+def _report(scores: list[RunScore], args: Namespace) -> list[RunScore]:
+    for score in scores:
+        print(f"[espnet_kd] {score.line()}")
+    if scores and args.mode == "evaluate":
+        print(f"[espnet_kd] written to {save_scores(scores, args.expdir)}")
+    return scores
+
+
+@contextmanager
+def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute inside the block."""
+    old = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, old)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 = done, 1 = a problem that is on stderr, 130 = interrupted."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if "-h" in words or "--help" in words:
+        print(OWN_OPTIONS)
+        stock = _import_stock(quick=False)
+        with _attribute(sys, "argv", ["run_downstream.py", "--help"]):
+            stock.get_downstream_args()
+    try:
+        run(words)
+    except KDError as error:
+        print(f"run_downstream: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("run_downstream: interrupted; -a with the same -p resumes", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Catch the numbers that S3PRL logs, and say the one that counts at the end."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_kd.utils.files import write_json
+from s3prl_upstreams.tasks import Task, find_task
+
+SCORE_FILE = "score.json"
+"""Written into the experiment folder after an evaluation."""
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """The score of one run, in the units of the SUPERB tables."""
+
+    task: str
+    """``ASR``, ``PR``, ``KS``, ``SID``; S3PRL's folder name for other tasks."""
+    metric: str
+    """``WER``, ``PER``, ``accuracy``."""
+    value: float
+    """The number in ``unit``."""
+    unit: str
+    """``%``, or empty for other tasks."""
+    direction: str
+    """``lower`` or ``higher`` is better; empty for other tasks."""
+    split: str
+    """Evaluated split."""
+    checkpoint: str
+    """File of the evaluated weights; empty during training."""
+    upstream: str
+    """Name after ``-u``."""
+    upstream_ckpt: str
+    """What followed ``-k``."""
+
+    def line(self) -> str:
+        """Say it in one line."""
+        unit = f" {self.unit}" if self.unit else ""
+        where = f" ({self.checkpoint})" if self.checkpoint else ""
+        return f"score: {self.task} {self.metric} {self.value:.2f}{unit} on {self.split}{where}"
+
+
+class ScoreBook:
+    """Remembers every scalar of a run in the order of logging."""
+
+    def __init__(self) -> None:
+        self.scalars: list[tuple[str, float]] = []
+
+    def writer(self, base: type) -> type:
+        """Return a TensorBoard writer class that also tells this book."""
+        book = self
+
+        class RecordingWriter(base):
+            """S3PRL's writer with a second reader."""
+
+            def add_scalar(self, tag: str, scalar_value: Any, *args: Any, **kwargs: Any) -> None:
+                book.scalars.append((tag, float(scalar_value)))
+                super().add_scalar(tag, scalar_value, *args, **kwargs)
+
+        return RecordingWriter
+
+    def values(self, split: str, key: str) -> list[float]:
+        """Return what was logged as ``TASK/SPLIT-KEY``."""
+        return [value for tag, value in self.scalars if tag.endswith(f"/{split}-{key}")]
+
+    def scores(self, args: Namespace) -> list[RunScore]:
+        """Return the score of the evaluated split, or the best one of training.
+
+        For a task without an entry in our table: everything that was logged for the split.
+        """
+        task = find_task(args.downstream)
+        split = args.evaluate_split
+        evaluated = args.mode == "evaluate"
+        checkpoint = str(args.init_ckpt or "") if evaluated else ""
+        found: list[tuple[str, float, str, str, str]] = []
+        if task is None and evaluated:
+            found = [(tag, value, "", "", split) for tag, value in self._logged(split)]
+        if task is not None:
+            found = self._of_task(task, split if evaluated else task.dev, evaluated)
+        name = task.name if task is not None else args.downstream
+        source = (checkpoint, str(args.upstream), str(args.upstream_ckpt or ""))
+        return [RunScore(name, *numbers, *source) for numbers in found]
+
+    def _of_task(
+        self, task: Task, split: str, evaluated: bool
+    ) -> list[tuple[str, float, str, str, str]]:
+        values = self.values(split, task.key)
+        if not values:
+            return []
+        best = min(values) if task.direction == "lower" else max(values)
+        value = values[-1] if evaluated else best
+        return [(task.metric, value * task.scale, "%", task.direction, split)]
+
+    def _logged(self, split: str) -> list[tuple[str, float]]:
+        prefix = f"{split}-"
+        tails = [(tag.rpartition("/")[2], value) for tag, value in self.scalars]
+        return [(t.removeprefix(prefix), v) for t, v in tails if t.startswith(prefix)]
+
+
+def save_scores(scores: list[RunScore], expdir: str) -> Path:
+    """Write the first score as an object; further ones under ``more``."""
+    first, *more = [asdict(score) for score in scores]
+    path = Path(expdir) / SCORE_FILE
+    write_json(path, {**first, "more": more} if more else first)
+    return path
