@@ -1,0 +1,55 @@
+"""Export any epoch of a distillation run.
+
+``python -m espnet_kd.bin.export --exp EXP --epoch valid.loss.ave --dst DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from espnet_kd.bin.run import run_command
+from espnet_kd.errors import CheckpointError
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Write a student folder from an epoch file; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--exp", type=Path, required=True, help="folder of the run (with config.yaml)")
+    parser.add_argument(
+        "--epoch", default="valid.loss.ave", help="epoch file without .pth, or an epoch's number"
+    )
+    parser.add_argument("--dst", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(cmd)
+    return run_command(lambda: export(args.exp, args.epoch, args.dst))
+
+
+def export(exp: Path, epoch: str, target: Path) -> None:
+    """Write the student of one epoch file.
+
+    Raises:
+        CheckpointError: ``exp`` is no run of ours, or the epoch file is missing or damaged.
+    """
+    path = exp / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; --exp must be the --output_dir of a run")
+    conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "student_resolved" not in conf:
+        raise CheckpointError(f"{path} was not written by ssl_distill_train; nothing to export")
+    # Here, so that a wrong path is told before ESPnet's 20 seconds of import.
+    from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
+    from espnet_kd.tasks.export import export_epoch
+    from espnet_kd.tasks.options import DistillConfig
+    from espnet_kd.tasks.ssl_model import SSLDistillModel
+
+    student = SpeechEncoder.from_config(SpeechEncoderConfig.from_dict(conf["student_resolved"]))
+    model = SSLDistillModel(student, DistillConfig.from_dict(conf["kd_conf"]), conf["seed"])
+    export_epoch(model, exp, epoch, target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Look at the data before a run starts: tables, ids and the headers of the recordings."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from espnet_kd.data.audio import AudioPolicy, inspect_audio
+from espnet_kd.data.tables import Table, read_table
+from espnet_kd.errors import AudioError, DataDirError
+
+MAX_HEADERS = 20000
+"""Recordings whose headers are read per list; beyond that an even sample of them."""
+
+_SHOWN = 20
+_TOLERATED = ("is not in sorted order", "the last line does not end with a newline")
+"""Defects that ESPnet does not mind (scripts of others leave them)."""
+
+
+def check_data(args: argparse.Namespace, policy: AudioPolicy) -> None:
+    """Check the training and validation data of an ESPnet command line.
+
+    Raises:
+        DataDirError: lists the problems (the first twenty, and how many there are).
+    """
+    problems: list[str] = []
+    for part in ("train", "valid"):
+        streams = getattr(args, f"{part}_data_path_and_name_and_type")
+        shapes = getattr(args, f"{part}_shape_file")
+        if not streams:
+            problems.append(f"no --{part}_data_path_and_name_and_type PATH,speech,sound is given")
+        if not shapes:
+            problems.append(f"no --{part}_shape_file is given (utt2num_samples of the data folder will do)")
+        problems += _check_part(streams, shapes, policy)
+    if problems:
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        listing = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
+        raise DataDirError(
+            f"the data cannot be used: {len(problems)} problem(s){listing}{more}\n"
+            "(--check_data false starts without these checks)"
+        )
+
+
+def _check_part(
+    streams: Sequence[Sequence[str]], shapes: Sequence[str], policy: AudioPolicy
+) -> list[str]:
+    problems: list[str] = []
+    ids: dict[str, set[str]] = {}
+    for path in [*(stream[0] for stream in streams), *shapes]:
+        if not Path(path).is_file():
+            problems.append(f"{path}: no such file; run the stage that prepares the data")
+    for path, _name, kind in streams:
+        if Path(path).is_file() and kind in ("sound", "text", "text_int", "npy", "kaldi_ark"):
+            table = read_table(Path(path))
+            problems += _table_problems(path, table)
+            ids[path] = set(table.first())
+            if kind == "sound":
+                problems += _header_problems(path, table, policy)
+    wanted: set[str] = set()
+    for path in shapes:
+        if Path(path).is_file():
+            table = read_table(Path(path))
+            problems += _table_problems(path, table)
+            wanted |= set(table.first())
+            if not table.rows:
+                problems.append(f"{path}: is empty")
+    for path, present in ids.items():
+        missing = sorted(wanted - present)
+        if missing:
+            problems.append(
+                f"{path}: {len(missing)} utterance(s) of the shape file are not in it, e.g. {missing[0]}"
+            )
+    return problems
+
+
+def _table_problems(path: str, table: Table) -> list[str]:
+    return [
+        f"{path}:{problem.line}: {problem.message}"
+        for problem in table.problems
+        if not any(words in problem.message for words in _TOLERATED)
+    ]
+
+
+def _header_problems(path: str, table: Table, policy: AudioPolicy) -> list[str]:
+    rows = [row for row in table.rows if row.value and not row.value.endswith("|")]
+    step = -(-len(rows) // MAX_HEADERS) or 1
+    if step > 1:
+        logging.info(f"{path}: headers of every {step}th of {len(rows)} recordings are checked")
+
+    def problem(entry: tuple[str, str]) -> str | None:
+        try:
+            inspect_audio(entry[1], entry[0], policy)
+        except AudioError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(problem, [(row.key, row.value) for row in rows[::step]])
+        return [text for text in found if text is not None]

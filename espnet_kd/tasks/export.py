@@ -1,0 +1,79 @@
+"""From ESPnet's epoch files to a student folder (``config.json`` + ``model.safetensors``)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from espnet_kd.errors import CheckpointError, KDError
+from espnet_kd.tasks.hooks import RunHooks
+from espnet_kd.tasks.saving import explain_damage
+
+STUDENT, LAST_STUDENT = "student", "student_last"
+
+
+def export_run(model: RunHooks, exp: Path, criteria: Sequence[Sequence[str]]) -> None:
+    """Export the averaged best epochs to ``exp/student`` and the last epoch to ``exp/student_last``."""
+    averages = [f"{phase}.{key}.ave" for phase, key, _ in criteria]
+    found = [name for name in averages if (exp / f"{name}.pth").exists()]
+    if found:
+        export_epoch(model, exp, found[0], exp / STUDENT)
+    if (exp / "latest.pth").exists():
+        export_epoch(model, exp, "latest", exp / LAST_STUDENT)
+
+
+def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
+    """Export one epoch file.
+
+    Args:
+        model: built from the run's configuration; its weights are not touched.
+        exp: the run's folder.
+        epoch: a file of it without ``.pth``: ``valid.loss.ave``, ``latest``, ``12epoch``; or ``12``.
+        target: replaced as a whole when everything is written.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+        KDError: the target cannot be written (full disk).
+    """
+    states = read_states(exp, epoch)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        with explain_damage(exp / f"{epoch}.pth"):
+            model.export(states, staging)
+        staging.chmod(0o755)
+        _replace_folder(staging, target)
+    except OSError as error:
+        free = shutil.disk_usage(target.parent).free
+        raise KDError(f"cannot write {target}: {error} ({free:,} bytes free there)") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    logging.info(f"student of {epoch} written to {target}")
+
+
+def read_states(exp: Path, epoch: str) -> dict[str, torch.Tensor]:
+    """The weights of an epoch file (read without executing anything in it)."""
+    path = exp / f"{epoch}epoch.pth" if epoch.isdigit() else exp / f"{epoch.removesuffix('.pth')}.pth"
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in exp.glob("*.pth") if p.stem != "checkpoint"))
+        raise CheckpointError(f"{path}: no such file; {exp} has: {there or 'no epoch files'}")
+    from espnet_kd.checkpoints.torch_file import load_tensors
+
+    with explain_damage(path):
+        return load_tensors(path)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    if not target.exists():
+        os.replace(new, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    os.replace(target, old)
+    os.replace(new, target)
+    shutil.rmtree(old)

@@ -1,0 +1,217 @@
+"""The options of ``--kd_conf``: which objectives a student is trained with, and how.
+
+Names are the published YAML's where it has one (``rec_loss_weight``, ``distil_random_layer``,
+``mask_prob`` ...). Every class lists all its problems at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.losses.masking import MaskConfig
+from espnet_kd.losses.schedule import MaskProbSchedule
+from espnet_kd.utils.options import from_mapping
+
+
+@dataclass(kw_only=True)
+class MaskingDistillOptions:
+    """Masked frames learn from the unmasked teacher, unmasked ones from the masked teacher."""
+
+    weight: float = 1.0
+    """Share of this objective in the total loss."""
+
+    rec_loss_weight: float = 1.0
+    """Weight of the last layer's terms (published 1.0)."""
+
+    random_layer_weight: float = 0.1
+    """Weight of the hint layers' terms (published 0.1)."""
+
+    rec_loss_type: str = "mse"
+    """Distance between frames: mse (published) or l1."""
+
+    distil_random_layer: int | None = None
+    """How many layers below the last are hints, drawn anew each epoch; null = all (published: 11 of 11)."""
+
+    padded_frames: str = "exclude"
+    """`exclude` leaves padding out of the loss; `count` is the published behaviour."""
+
+
+@dataclass(kw_only=True)
+class TemporalRelationOptions:
+    """STaR: the student's frame-by-frame relations follow the teacher's; nothing is masked."""
+
+    weight: float = 1.0
+    """Share of this objective in the total loss."""
+
+    layer_weight: float = 1.0
+    """Weight of the Gram matrices of layer outputs (paper: used)."""
+
+    intra_weight: float = 1.0
+    """Weight of the matrices between the input and the output of a layer (paper: used)."""
+
+    attention_weight: float = 0.0
+    """Weight of the head-averaged attention maps (a variant of the paper)."""
+
+    relation: str = "scaled_dot"
+    """Inner product of two frames: scaled_dot (divided by the width), dot or cosine."""
+
+    include_input: bool = True
+    """Also match the Gram matrix of the first layer's input."""
+
+
+@dataclass(kw_only=True)
+class MaskedPredictionOptions:
+    """HuBERT's objective: predict cluster or codebook indexes of masked frames; needs no teacher."""
+
+    weight: float = 1.0
+    """Share of this objective in the total loss."""
+
+    num_classes: int = 100
+    """Classes per codebook, i.e. the largest index plus one (HuBERT's first iteration: 100)."""
+
+    num_codebooks: int = 1
+    """Indexes per frame in the `codes` stream (HuBERT: 1)."""
+
+    head: str = "linear"
+    """Classifier: linear, or cosine as HuBERT's."""
+
+    final_dim: int = 256
+    """Width of the cosine head (HuBERT Base: 256)."""
+
+    logit_temp: float = 0.1
+    """Temperature of the cosine head (HuBERT: 0.1)."""
+
+    masked_weight: float = 1.0
+    """Weight of the masked frames (HuBERT: 1)."""
+
+    unmasked_weight: float = 0.0
+    """Weight of the visible frames (HuBERT Base: 0)."""
+
+    length_tolerance: int = 2
+    """Frames by which `codes` may be longer or shorter than the student's frames."""
+
+
+@dataclass(kw_only=True)
+class Objectives:
+    """The objectives of a run; those left out are off. Several may be combined by their weights."""
+
+    masking_distill: MaskingDistillOptions | None = None
+    """ARMHuBERT, ARMwavLM, MaskHuBERT."""
+
+    temporal_relation: TemporalRelationOptions | None = None
+    """STaRHuBERT."""
+
+    masked_prediction: MaskedPredictionOptions | None = None
+    """Training without a teacher, from the data stream `codes`."""
+
+    def chosen(self) -> dict[str, Any]:
+        """Name -> options of the objectives that are on."""
+        named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: options for name, options in named.items() if options is not None}
+
+
+@dataclass(kw_only=True)
+class CropOptions:
+    """What part of a long training utterance is used; codes are cropped with the speech."""
+
+    max_seconds: float = 0.0
+    """Random crop of longer utterances to this duration, 0 = never (published: full length)."""
+
+    to_shortest: bool = False
+    """Crop every utterance of a batch to the shortest one instead of padding (fairseq's pre-training)."""
+
+
+@dataclass(kw_only=True)
+class DistillConfig:
+    """All of ``--kd_conf``."""
+
+    objectives: Objectives = field(
+        default_factory=lambda: Objectives(masking_distill=MaskingDistillOptions())
+    )
+    """What is minimised (published ARM/Mask systems: masking distillation alone)."""
+
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    """How frames are masked (published mask_prob: 0.8 for 960 h, 0.4 for 100 h)."""
+
+    teacher_layers: list[int] | None = None
+    """Teacher layer (from 0) that each student layer learns from; null = layer i from layer i (published)."""
+
+    mask_prob_schedule: str | list[float] | None = None
+    """`[a, b]`: mask_prob goes linearly from a to b over the epochs; null = constant (published)."""
+
+    update_teacher_mask: bool = False
+    """Copy the student's mask embedding into the teacher at each step; needs equal widths (published: no)."""
+
+    freeze_student_mask: bool = False
+    """Keep the student's mask embedding at its initial value (published: no)."""
+
+    crop: CropOptions = field(default_factory=CropOptions)
+    """Cropping of training utterances."""
+
+    max_bad_steps: int = 20
+    """Stop after so many updates in a row were skipped because of NaN or infinity."""
+
+    def __post_init__(self) -> None:
+        problems = self.validate()
+        if problems:
+            raise ConfigError("kd_conf", problems)
+
+    def validate(self) -> list[str]:
+        """All problems, as sentences that start with the option's name; empty if there is none."""
+        chosen = self.objectives.chosen()
+        problems = [] if chosen else ["objectives: none is chosen; write e.g. masking_distill: {}"]
+        for name, options in chosen.items():
+            if options.weight <= 0:
+                problems.append(f"objectives.{name}.weight is {options.weight}; it must be positive")
+        problems += [f"mask.{problem}" for problem in self.mask.validate()]
+        problems += self._masking_distill_problems() + self._prediction_problems()
+        try:
+            MaskProbSchedule(self.mask_prob_schedule, 1)
+        except ConfigError as error:
+            problems += [f"mask_prob_schedule: {problem}" for problem in error.problems]
+        if self.crop.max_seconds < 0:
+            problems.append(f"crop.max_seconds is {self.crop.max_seconds}; 0 or more seconds")
+        if self.max_bad_steps < 1:
+            problems.append(f"max_bad_steps is {self.max_bad_steps}; it must be at least 1")
+        return problems
+
+    def _masking_distill_problems(self) -> list[str]:
+        options, where = self.objectives.masking_distill, "objectives.masking_distill"
+        if options is None:
+            return []
+        problems = []
+        if options.rec_loss_type not in ("mse", "l1"):
+            problems.append(f"{where}.rec_loss_type is {options.rec_loss_type!r}; choose mse or l1")
+        if options.padded_frames not in ("exclude", "count"):
+            problems.append(
+                f"{where}.padded_frames is {options.padded_frames!r}; choose exclude or count"
+            )
+        for name in ("rec_loss_weight", "random_layer_weight"):
+            if getattr(options, name) < 0:
+                problems.append(f"{where}.{name} is negative; write 0 to switch it off")
+        if options.distil_random_layer is not None and options.distil_random_layer < 0:
+            problems.append(f"{where}.distil_random_layer is negative; write 0 for no hints")
+        return problems
+
+    def _prediction_problems(self) -> list[str]:
+        options, where = self.objectives.masked_prediction, "objectives.masked_prediction"
+        if options is None:
+            return []
+        return [
+            f"{where}.{name} is {getattr(options, name)}; it must be at least {least}"
+            for name, least in (("num_classes", 2), ("num_codebooks", 1), ("length_tolerance", 0))
+            if getattr(options, name) < least
+        ]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DistillConfig:
+        """Build from YAML values.
+
+        Raises:
+            ConfigError: unknown keys, wrong types and impossible values, all at once.
+        """
+        return from_mapping(cls, values, subject="kd_conf")

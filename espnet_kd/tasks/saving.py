@@ -1,0 +1,102 @@
+"""Nothing that was saved is lost: atomic writes of ESPnet's files, and repair after a kill.
+
+ESPnet's trainer writes ``checkpoint.pth`` in place, then ``<epoch>epoch.pth``, then links. A kill
+between two of these steps leaves a state that its own resume does not expect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from espnet_kd.errors import CheckpointError
+from espnet_kd.utils.files import atomic_path
+
+_DAMAGE = (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+@contextlib.contextmanager
+def atomic_torch_save() -> Iterator[None]:
+    """Within the block, ``torch.save`` to a path writes beside it and then replaces it.
+
+    A full disk raises :class:`espnet_kd.errors.KDError` with path and free bytes; the old file stays.
+    """
+    write = torch.save
+
+    def save(value: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(target, (str, os.PathLike)):
+            write(value, target, *args, **kwargs)
+            return
+        with atomic_path(target) as temporary:
+            try:
+                write(value, temporary, *args, **kwargs)
+            except RuntimeError as error:  # torch's zip writer hides the system's error
+                raise OSError(errno.ENOSPC, "the disk is full or a size limit is reached") from error
+
+    with mock.patch.object(torch, "save", save):
+        yield
+
+
+@contextlib.contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Turn any failure to read ``path`` into one sentence that names it and the remedy."""
+    try:
+        yield
+    except _DAMAGE as error:
+        text = str(error)
+        if "Error(s) in loading state_dict" in text:
+            raise CheckpointError(
+                f"{path} belongs to another model than the configuration describes: {text}\n"
+                "use the configuration it was trained with, or another --output_dir"
+            ) from error
+        raise CheckpointError(
+            f"{path} is damaged ({_size(path)}; {text.splitlines()[0] if text else type(error).__name__}). "
+            "Move it away and start from the newest epoch file beside it with "
+            "--init_param <N>epoch.pth, or train again from the start"
+        ) from error
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size:,} bytes" if path.exists() else "missing"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files of writes that a kill cut short (only while holding the folder's lock)."""
+    for pattern in (".checkpoint.pth.*", ".*epoch.pth.*", ".*best.pth.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def repair_epoch_file(folder: Path, epoch: int, model: Mapping[str, Any]) -> None:
+    """Write ``<epoch>epoch.pth`` again if a kill came between it and ``checkpoint.pth``."""
+    path = folder / f"{epoch}epoch.pth"
+    if epoch > 0 and not path.exists():
+        torch.save(dict(model), path)
+        replace_link(folder / "latest.pth", path.name)
+
+
+def repair_best_links(folder: Path, reporter: Any, criteria: Sequence[Sequence[str]]) -> None:
+    """Point ``<phase>.<key>.best.pth`` to the best epoch that the reporter knows of."""
+    for phase, key, mode in criteria:
+        if not reporter.has(phase, key):
+            continue
+        best = f"{reporter.get_best_epoch(phase, key, mode)}epoch.pth"
+        if (folder / best).exists():
+            replace_link(folder / f"{phase}.{key}.best.pth", best)
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Point a symbolic link to ``target`` atomically."""
+    temporary = link.with_name(f".{link.name}.link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, link)

@@ -1,0 +1,72 @@
+"""ESPnet's name ``linear_warmup_decay``: the published schedule, stepped once per update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
+from torch.optim import Optimizer
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.optim import LinearWarmupDecay as LinearWarmupDecaySchedule
+
+
+class LinearWarmupDecay(AbsBatchStepScheduler):
+    """Every group's learning rate rises linearly from 0 and falls linearly to 0 again.
+
+    Args:
+        optimizer: its groups' rates are the peaks.
+        total_steps: updates of the whole run; null = computed by our trainer when the run starts,
+            from epochs, batches, accumulation and the real number of processes.
+        warmup_steps: length of the rise in updates; or give
+        warmup_proportion: its share of all updates (published 0.05, used when neither is given).
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int | None = None,
+        warmup_steps: float | None = None,
+        warmup_proportion: float | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.warmup: dict[str, float | None] = {
+            "warmup_steps": warmup_steps,
+            "warmup_proportion": warmup_proportion,
+        }
+        self.schedule: LinearWarmupDecaySchedule | None = None
+        if total_steps is not None:
+            self.set_total_steps(total_steps)
+
+    @property
+    def needs_total_steps(self) -> bool:
+        """Whether ``set_total_steps`` has still to be called."""
+        return self.schedule is None
+
+    def set_total_steps(self, total_steps: int) -> None:
+        """State the length of the run; the first update's rate is in force from now on."""
+        self.schedule = LinearWarmupDecaySchedule(self.optimizer, total_steps, **self.warmup)
+
+    def _known(self) -> LinearWarmupDecaySchedule:
+        if self.schedule is None:
+            raise ConfigError(
+                "scheduler linear_warmup_decay",
+                ["this task's trainer does not count the updates; set scheduler_conf.total_steps"],
+            )
+        return self.schedule
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on to the next update's learning rate."""
+        self._known().step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return self._known().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved run stopped."""
+        self._known().load_state_dict(state)
+
+    def __repr__(self) -> str:
+        length = "unknown yet" if self.schedule is None else self.schedule.total_steps
+        return f"{type(self).__name__}(total_steps={length}, {self.warmup})"

@@ -1,0 +1,207 @@
+"""``SSLDistillTask``: distil a self-supervised speech encoder inside ESPnet.
+
+Options of its own: ``--student``, ``--student_conf``, ``--teacher``, ``--teacher_conf``,
+``--kd_conf``, ``--check_data``. Everything else is ESPnet's, with the published runs' defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.tasks import abs_task
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str2bool, str_or_none
+
+from espnet_kd.data.audio import AudioPolicy
+from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
+from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.optim import ScheduledAdamW, decay_groups
+from espnet_kd.tasks.batches import AudioCheck, CropCollate
+from espnet_kd.tasks.data_check import check_data
+from espnet_kd.tasks.options import DistillConfig
+from espnet_kd.tasks.ssl_model import SSLDistillModel
+from espnet_kd.tasks.students import student_config
+from espnet_kd.tasks.teacher import S3PRL_PREFIX
+from espnet_kd.tasks.trainer import KDTrainer
+from espnet_kd.tasks.yaml_check import keyword_problems, parse
+from espnet_kd.utils.options import unknown_key
+
+DEFAULTS: dict[str, Any] = {
+    # Published: AdamW_with_schedule with 5 % linear warm-up, no clipping, best 3 epochs by v_loss.
+    "optim": "scheduled_adamw",
+    "scheduler": "linear_warmup_decay",
+    "grad_clip": math.inf,
+    "max_epoch": 200,
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": [3],
+    # Batches of similar length, as published; no fold_length needed.
+    "batch_type": "sorted",
+    # A run that is started again goes on; it never overwrites what it finds.
+    "resume": True,
+    # There is no attention to plot.
+    "num_att_plot": 0,
+}
+"""ESPnet options whose default differs here."""
+
+
+class SSLDistillTask(AbsTask):
+    """Student, teacher and objectives as an ESPnet task (data stream ``speech``)."""
+
+    num_optimizers = 1
+    class_choices_list: list[Any] = []
+    trainer = KDTrainer
+
+    # --- Options
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add our options and set our defaults."""
+        group = parser.add_argument_group("Distillation")
+        group.add_argument(
+            "--student", type=str, default="armhubert", help="Architecture, or folder of a saved student"
+        )
+        group.add_argument(
+            "--teacher", type=str_or_none, default=None, help="Checkpoint, or s3prl:NAME[:CHECKPOINT]"
+        )
+        for name, text in (
+            ("student_conf", "Changes to the student's configuration"),
+            ("teacher_conf", "Changes to the teacher's configuration"),
+            ("kd_conf", "Objectives, masking and the like"),
+        ):
+            group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
+        group.add_argument(
+            "--check_data", type=str2bool, default=True, help="Check tables and audio headers at the start"
+        )
+        parser.set_defaults(**DEFAULTS)
+
+    @classmethod
+    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
+        """Check everything that can be checked, then run.
+
+        Raises:
+            ConfigError: all problems of configuration and command line.
+            DataDirError: all problems of the data.
+        """
+        if args is None:
+            args, problems = parse(cls.get_parser(), cmd)
+            problems += cls.problems(args)
+            if problems:
+                raise ConfigError(args.config or "command line", problems)
+        trains = not (args.print_config or args.collect_stats or args.dry_run)
+        if trains and args.output_dir is not None and cls._is_first_process(args):
+            cls.check_before_training(args)
+        super().main(args=args)
+
+    @classmethod
+    def problems(cls, args: argparse.Namespace) -> list[str]:
+        """What is wrong with the nested options, each with its key path."""
+        problems = []
+        student = None
+        for name, build in (
+            ("kd_conf", lambda: DistillConfig.from_dict(args.kd_conf)),
+            ("student_conf", lambda: student_config(args.student, args.student_conf)),
+        ):
+            try:
+                built = build()
+                student = built if name == "student_conf" else student
+            except ConfigError as error:
+                problems += [f"{name}: {problem}" for problem in error.problems]
+        if args.teacher is None or not args.teacher.startswith(S3PRL_PREFIX):
+            fields = [field.name for field in dataclasses.fields(SpeechEncoderConfig)]
+            unknown = [key for key in args.teacher_conf if key not in fields]
+            problems += [f"teacher_conf: {unknown_key(key, fields)}" for key in unknown]
+        for option in ("optim", "scheduler"):
+            target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
+            if target is not None:
+                name = f"{option}_conf"
+                problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
+        return problems
+
+    @staticmethod
+    def _is_first_process(args: argparse.Namespace) -> bool:
+        rank = args.dist_rank if args.dist_rank is not None else os.environ.get("RANK", 0)
+        return int(rank) == 0
+
+    @classmethod
+    def check_before_training(cls, args: argparse.Namespace) -> None:
+        """Look at teacher and data, so that nothing fails after hours.
+
+        Raises:
+            KDError: the teacher's path does not exist.
+            DataDirError: all problems of the data.
+        """
+        teacher = args.teacher
+        if teacher and not teacher.startswith(S3PRL_PREFIX) and not Path(teacher).exists():
+            raise KDError(
+                f"teacher {teacher}: no such file or folder; run the stage that makes the teacher, or "
+                "give s3prl:NAME"
+            )
+        if args.check_data:
+            config = student_config(args.student, args.student_conf)
+            policy = AudioPolicy(
+                sample_rate=config.sample_rate, min_samples=config.receptive_field
+            )
+            check_data(args, policy)
+
+    # --- Parts
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> SSLDistillModel:
+        """The student with its objectives; the teacher comes later, in real training only."""
+        config = student_config(args.student, args.student_conf)
+        kd = DistillConfig.from_dict(args.kd_conf)
+        student = SpeechEncoder.from_config(config)
+        if (Path(args.student) / "config.json").is_file():
+            student.load_state_dict(SpeechEncoder.from_pretrained(args.student).state_dict())
+            logging.info(f"student initialised from {args.student}")
+        # Stored in config.yaml: the run can be exported without the architecture's name or folder.
+        args.student_resolved = config.to_dict()
+        model = SSLDistillModel(student, kd, args.seed)
+        if not model.all_parameters_each_step:
+            args.unused_parameters = True
+        return model
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """The published optimiser decays everything but biases; others are built by ESPnet."""
+        if args.optim != "scheduled_adamw" or args.exclude_weight_decay or args.sharded_ddp:
+            optimizers: list[torch.optim.Optimizer] = super().build_optimizers(args, model)
+            return optimizers
+        conf = dict(args.optim_conf)
+        groups = decay_groups(model.named_parameters(), conf.pop("weight_decay", 0.01))
+        return [ScheduledAdamW([group for group in groups if group["params"]], **conf)]
+
+    # --- Data
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Only speech."""
+        return ("speech",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Codes for masked prediction; transcripts are ignored."""
+        return ("codes", "text")
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> AudioCheck:
+        """Check every utterance's samples."""
+        streams = args.train_data_path_and_name_and_type if train else args.valid_data_path_and_name_and_type
+        source = next((path for path, name, _ in streams if name == "speech"), "speech")
+        return AudioCheck(student_config(args.student, args.student_conf).receptive_field, source)
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> CropCollate:
+        """Pad; crop in training if asked for."""
+        config = student_config(args.student, args.student_conf)
+        kd = DistillConfig.from_dict(args.kd_conf)
+        crop = kd.crop if train else type(kd.crop)()
+        return CropCollate(crop, config.conv_layers, config.hop, config.sample_rate)

@@ -1,0 +1,232 @@
+"""ESPnet's trainer with the frozen teacher, exact resumption, safe saving, progress and export.
+
+Everything else is ESPnet's own: distributed training, mixed precision, accumulation, n-best
+averaging, TensorBoard. Nothing of its loops is copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.train.distributed_utils import DistributedOption
+from espnet2.train.reporter import Reporter, SubReporter
+from espnet2.train.trainer import Trainer, TrainerOptions
+from espnet2.utils.build_dataclass import build_dataclass
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.tasks.export import export_run
+from espnet_kd.tasks.guard import TrainingStoppedError
+from espnet_kd.tasks.hooks import RunHooks, RunInfo
+from espnet_kd.tasks.lock import output_dir_lock
+from espnet_kd.tasks.progress import Progress, RunClock
+from espnet_kd.tasks.saving import (
+    atomic_torch_save,
+    explain_damage,
+    remove_leftovers,
+    repair_best_links,
+    repair_epoch_file,
+)
+from espnet_kd.tasks.scheduler import LinearWarmupDecay
+
+LAST = "checkpoint.pth"
+
+
+@dataclass
+class KDTrainerOptions(TrainerOptions):
+    """ESPnet's options and ours."""
+
+    teacher: str | None
+    """``--teacher``."""
+
+    teacher_conf: dict[str, Any]
+    """``--teacher_conf``."""
+
+
+class KDTrainer(Trainer):
+    """Trainer of all our tasks; the model is a :class:`espnet_kd.tasks.hooks.RunHooks`."""
+
+    clock: RunClock | None = None
+    criteria: Sequence[Sequence[str]] = ()
+
+    @classmethod
+    def build_options(cls, args: argparse.Namespace) -> KDTrainerOptions:
+        """Collect what the trainer needs of the command line."""
+        options: KDTrainerOptions = build_dataclass(KDTrainerOptions, args)
+        return options
+
+    @classmethod
+    def resume(
+        cls,
+        checkpoint: str | Path,
+        model: torch.nn.Module,
+        reporter: Reporter,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Load the last complete epoch and repair what a kill left half done after it.
+
+        Raises:
+            CheckpointError: the file is damaged or of another model.
+        """
+        path = Path(checkpoint)
+        with explain_damage(path):
+            Trainer.resume(path, model, reporter, *args, **kwargs)
+        repair_epoch_file(path.parent, reporter.get_epoch(), model.state_dict())
+        repair_best_links(path.parent, reporter, cls.criteria)
+
+    @classmethod
+    def run(
+        cls,
+        model: RunHooks,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence[Any],
+        train_iter_factory: Any,
+        trainer_options: KDTrainerOptions,
+        distributed_option: DistributedOption,
+        **factories: Any,
+    ) -> None:
+        """Train to the end, then export the student.
+
+        Raises:
+            KDError: teacher and student do not fit, the folder is in use, the disk is full, or
+                too many updates in a row were not finite.
+        """
+        rank = distributed_option.dist_rank or 0
+        folder = Path(trainer_options.output_dir)
+        _check_devices(distributed_option)
+        with contextlib.ExitStack() as stack:
+            if rank == 0:
+                stack.enter_context(output_dir_lock(folder))
+                remove_leftovers(folder)
+            stack.enter_context(atomic_torch_save())
+            stack.enter_context(_count_updates(model, optimizers))
+            model.start_run(_run_info(trainer_options, rank))
+            _set_total_steps(schedulers, train_iter_factory, trainer_options)
+            cls.clock, cls.criteria = None, trainer_options.best_model_criterion
+            try:
+                super().run(
+                    model=model,
+                    optimizers=optimizers,
+                    schedulers=schedulers,
+                    train_iter_factory=train_iter_factory,
+                    trainer_options=trainer_options,
+                    distributed_option=distributed_option,
+                    **factories,
+                )
+            except TrainingStoppedError:
+                if rank == 0:
+                    torch.save(model.state_dict(), folder / "stopped.pth")
+                    logging.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
+                raise
+            if rank == 0:
+                export_run(model, folder, trainer_options.best_model_criterion)
+
+    @classmethod
+    def train_one_epoch(
+        cls,
+        model: torch.nn.Module,
+        iterator: Iterable[Any],
+        optimizers: Sequence[torch.optim.Optimizer],
+        reporter: SubReporter,
+        options: KDTrainerOptions,
+        distributed_option: DistributedOption,
+        **kwargs: Any,
+    ) -> bool:
+        """Train one epoch, with progress on rank 0."""
+        epoch = reporter.get_epoch()
+        if cls.clock is None:
+            cls.clock = RunClock(epoch, options.max_epoch)
+        _core(model).start_epoch(epoch)
+        for optimizer in optimizers:
+            # ESPnet keeps the gradients of an incomplete accumulation for the next epoch; a resumed
+            # run could not have them. Dropped, both runs are equal bit for bit.
+            optimizer.zero_grad()
+        rank = distributed_option.dist_rank or 0
+        all_invalid: bool = super().train_one_epoch(
+            model=model,
+            iterator=Progress(iterator, epoch, cls.clock, show=rank == 0),
+            optimizers=optimizers,
+            reporter=reporter,
+            options=options,
+            distributed_option=distributed_option,
+            **kwargs,
+        )
+        return all_invalid
+
+    @classmethod
+    def validate_one_epoch(cls, model: torch.nn.Module, **kwargs: Any) -> None:
+        """Validate, with the masks of validation."""
+        _core(model).start_validation()
+        super().validate_one_epoch(model=model, **kwargs)
+
+
+def _core(model: torch.nn.Module) -> RunHooks:
+    """Our model inside the distributed wrapper."""
+    core: RunHooks = getattr(model, "module", model)
+    return core
+
+
+def _run_info(options: KDTrainerOptions, rank: int) -> RunInfo:
+    return RunInfo(
+        output_dir=Path(options.output_dir),
+        seed=options.seed,
+        rank=rank,
+        max_epoch=options.max_epoch,
+        accum_grad=options.accum_grad,
+        teacher=options.teacher,
+        teacher_conf=options.teacher_conf,
+    )
+
+
+@contextlib.contextmanager
+def _count_updates(model: RunHooks, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
+    """Tell the model of every real update (the hook is not called for skipped ones)."""
+    handle = optimizers[0].register_step_post_hook(lambda *_: model.updated())
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_devices(distributed: DistributedOption) -> None:
+    if distributed.ngpu > 1 and not distributed.distributed:
+        raise ConfigError(
+            f"--ngpu {distributed.ngpu}",
+            [
+                "several GPUs in one process would share one teacher between devices; "
+                "add --multiprocessing_distributed true"
+            ],
+        )
+
+
+def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainerOptions) -> None:
+    """Tell schedules that go by the whole run how many updates it has, on this many processes."""
+    waiting = [s for s in schedulers if isinstance(s, LinearWarmupDecay) and s.needs_total_steps]
+    if not waiting:
+        return
+    try:
+        batches = len(factory.build_iter(1))
+    except TypeError as error:
+        raise ConfigError(
+            "scheduler_conf",
+            ["this data iterator does not know its number of batches; set scheduler_conf.total_steps"],
+        ) from error
+    per_epoch = batches // options.accum_grad
+    if per_epoch == 0:
+        raise ConfigError(
+            "accum_grad",
+            [f"an epoch has {batches} batches, fewer than accum_grad {options.accum_grad}; no update"],
+        )
+    for scheduler in waiting:
+        scheduler.set_total_steps(per_epoch * options.max_epoch)
+    logging.info(
+        f"{per_epoch} updates per epoch ({batches} batches, accum_grad {options.accum_grad}), "
+        f"{per_epoch * options.max_epoch} in all: the learning rate falls to 0 there"
+    )
