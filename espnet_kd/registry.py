@@ -74,7 +74,8 @@ def register() -> None:
     """Make every name known to ESPnet and S3PRL, now or as soon as they are imported."""
     for entry in ENTRIES:
         after_import(entry.host, _registrar(entry))
-    after_import("s3prl.hub", _register_upstreams)
+    if importlib.util.find_spec("s3prl_upstreams") is not None:
+        importlib.import_module("s3prl_upstreams.hub").register()
 
 
 def _registrar(entry: Entry) -> Callable[[ModuleType], None]:
@@ -99,11 +100,6 @@ def add_name(module: ModuleType, entry: Entry) -> None:
             f"{holder.__module__}.{holder.__qualname__}; remove that registration first"
         )
     names[entry.name] = target
-
-
-def _register_upstreams(_hub: ModuleType) -> None:
-    if importlib.util.find_spec("s3prl_upstreams") is not None:
-        importlib.import_module("s3prl_upstreams.hub").register()
 
 
 def _load(path: str) -> Any:

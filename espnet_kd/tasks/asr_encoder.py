@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from espnet_kd.encoder import EncoderOutput, SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.errors import CheckpointError, ConfigError
-from espnet_kd.tasks.objectives import final_states
+from espnet_kd.tasks.objective import final_states
 
 HIDDEN_STATES = ("last", "weighted")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import ConfigError
-from espnet_kd.tasks.objectives import Objective
+from espnet_kd.tasks.objective import Objective
 from espnet_kd.tasks.options import DistillConfig
 from espnet_kd.tasks.teacher import Teacher
 

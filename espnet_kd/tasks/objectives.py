@@ -1,17 +1,12 @@
 """What a student can be trained to do: one class per objective of ``kd_conf.objectives``.
 
-An objective says what it has to see (masked or whole input, which views of the teacher, codes),
-lists what does not fit before the run starts, and turns one batch into named loss terms.
-
-Shapes: B batch, T frames, D width, N layers or code streams.
+Shapes: B batch, T frames, D width, N code streams.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,77 +15,14 @@ from espnet_kd.errors import KDError
 from espnet_kd.losses import MaskedPredictionLoss, MaskingDistillLoss, TemporalRelationLoss
 from espnet_kd.losses.schedule import HintLayerSchedule
 from espnet_kd.tasks.codes import fit_codes
+from espnet_kd.tasks.objective import Objective, Seen, final_states
 from espnet_kd.tasks.options import (
     MaskedPredictionOptions,
     MaskingDistillOptions,
     Objectives,
     TemporalRelationOptions,
 )
-from espnet_kd.tasks.teacher import Teacher, View, Wish
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One batch, as an objective sees it."""
-
-    student: EncoderOutput
-    """The student's pass, masked or not as the objective asked for."""
-
-    whole: View | None
-    """The teacher's view of the whole input."""
-
-    masked: View | None
-    """The teacher's view of the masked input."""
-
-    mask_BT: Tensor | None
-    """True = masked frame; None in unmasked passes."""
-
-    codes: Tensor | None = None
-    """(B, T', N) or (B, T') cluster or codebook indexes, -1 = no target."""
-
-    code_lengths_B: Tensor | None = None
-    """Their lengths."""
-
-    utterances: Sequence[str] = ()
-    """B ids, for messages."""
-
-
-class Objective(nn.Module):
-    """Base: one loss on one batch."""
-
-    masks: ClassVar[bool] = False
-    """Whether the student sees a masked input in training."""
-
-    masks_validation: ClassVar[bool] = False
-    """Whether it does in validation."""
-
-    uses_heads: ClassVar[bool] = False
-    """Whether the student's projection heads get a gradient."""
-
-    all_parameters_each_step: bool = True
-    """Whether each update touches all parameters in play (else DDP must look for unused ones)."""
-
-    weight: float
-
-    @property
-    @abstractmethod
-    def wish(self) -> Wish:
-        """Views of the teacher in training (in validation, the whole one of them)."""
-
-    @abstractmethod
-    def misfits(self, student: SpeechEncoderConfig, teacher: Teacher | None) -> list[str]:
-        """What makes this objective impossible with these two models, each with its remedy."""
-
-    @abstractmethod
-    def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Training terms: ``loss`` and its named parts, scalars."""
-
-    @abstractmethod
-    def validation(self, seen: Seen) -> dict[str, Tensor]:
-        """Validation terms, ``loss`` among them."""
-
-    def start_epoch(self, epoch: int) -> None:
-        """Draw what is drawn anew each epoch (from 0)."""
+from espnet_kd.tasks.teacher import Teacher, Wish
 
 
 class MaskingDistill(Objective):
@@ -265,14 +197,6 @@ class MaskedPrediction(Objective):
 
     def validation(self, seen: Seen) -> dict[str, Tensor]:
         return self(seen)
-
-
-def final_states(output: EncoderOutput) -> Tensor:
-    """(B, T, D): what the encoder ends with, final LayerNorm included where it has one."""
-    last_BTD = output.hidden_states[-1]
-    width = output.layer_outputs[-1].shape[-1]
-    is_head = output.projections is not None and last_BTD is output.projections[-1]
-    return output.layer_outputs[-1] if is_head or last_BTD.shape[-1] != width else last_BTD
 
 
 def _heads(output: EncoderOutput) -> Sequence[Tensor]:

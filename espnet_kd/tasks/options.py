@@ -183,16 +183,17 @@ class DistillConfig:
         options, where = self.objectives.masking_distill, "objectives.masking_distill"
         if options is None:
             return []
-        problems = []
+        problems = [
+            f"{where}.{name} is negative; write 0 to switch it off"
+            for name in ("rec_loss_weight", "random_layer_weight")
+            if getattr(options, name) < 0
+        ]
         if options.rec_loss_type not in ("mse", "l1"):
             problems.append(f"{where}.rec_loss_type is {options.rec_loss_type!r}; choose mse or l1")
         if options.padded_frames not in ("exclude", "count"):
             problems.append(
                 f"{where}.padded_frames is {options.padded_frames!r}; choose exclude or count"
             )
-        for name in ("rec_loss_weight", "random_layer_weight"):
-            if getattr(options, name) < 0:
-                problems.append(f"{where}.{name} is negative; write 0 to switch it off")
         if options.distil_random_layer is not None and options.distil_random_layer < 0:
             problems.append(f"{where}.distil_random_layer is negative; write 0 for no hints")
         return problems
@@ -214,4 +215,12 @@ class DistillConfig:
         Raises:
             ConfigError: unknown keys, wrong types and impossible values, all at once.
         """
+        problems: list[str] = []
+        for key, value in values.items():  # one by one: a wrong type must not hide a wrong value
+            try:
+                from_mapping(cls, {key: value}, subject="kd_conf")
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError("kd_conf", problems)
         return from_mapping(cls, values, subject="kd_conf")

@@ -13,7 +13,7 @@ from torch import Tensor
 from espnet_kd.encoder import EncoderOutput, SpeechEncoder
 from espnet_kd.errors import KDError
 from espnet_kd.tasks.masks import MaskSource
-from espnet_kd.tasks.objectives import Objective, Seen
+from espnet_kd.tasks.objective import Objective, Seen
 from espnet_kd.tasks.teacher import Observation, Teacher, View, Wish
 
 

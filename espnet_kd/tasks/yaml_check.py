@@ -65,13 +65,16 @@ def parse(parser: argparse.ArgumentParser, cmd: Sequence[str] | None) -> tuple[a
     actions = {action.dest: action for action in parser._actions}
     problems: list[str] = []
     if found.config is not None:
-        values = read_yaml(found.config)
-        for key, value in values.items():
+        usable = {}
+        for key, value in read_yaml(found.config).items():
             if key not in actions or key in ("help", "config", "print_config"):
                 problems.append(unknown_key(str(key), actions))
-            else:
-                problems += _value_problems(actions[key], value)
-        parser.set_defaults(**{k: v for k, v in values.items() if k in actions})
+                continue
+            wrong = _value_problems(actions[key], value)
+            problems += wrong
+            if not wrong:
+                usable[key] = value
+        parser.set_defaults(**usable)
     # ESPnet's parser would read --config again and stop at its first problem.
     args, extra = argparse.ArgumentParser.parse_known_args(parser, rest)
     args.config = found.config
@@ -84,12 +87,10 @@ def parse(parser: argparse.ArgumentParser, cmd: Sequence[str] | None) -> tuple[a
 
 def _value_problems(action: argparse.Action, value: Any) -> list[str]:
     """Whether a YAML value could have been given on the command line."""
-    if value is None or action.type is None and action.choices is None and not _takes_mapping(action):
-        return []
-    if _takes_mapping(action):
-        fine = isinstance(value, Mapping)
-        return [] if fine else [f"{action.dest} is {value!r}; a mapping of names to values is needed"]
-    if isinstance(value, (list, tuple)):
+    if _takes_mapping(action) and not isinstance(value, Mapping):
+        return [f"{action.dest} is {value!r}; a mapping of names to values is needed"]
+    plain = action.type is None and action.choices is None
+    if value is None or plain or isinstance(value, (list, tuple)):
         return []
     if isinstance(value, Mapping):
         return [f"{action.dest} is a mapping; a single value is needed"]
@@ -123,4 +124,8 @@ def keyword_problems(name: str, target: type, values: Any, given: Sequence[str])
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return []
     known = [key for key in parameters if key not in given]
-    return [unknown_key(f"{name}.{key}", known) for key in values if key not in known]
+    return [
+        f"{unknown_key(f'{name}.{key}', known)} (known: {', '.join(known)})"
+        for key in values
+        if key not in known
+    ]
