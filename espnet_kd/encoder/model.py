@@ -23,6 +23,7 @@ from espnet_kd.encoder.layer import (
 )
 from espnet_kd.encoder.output import EncoderOutput, FrameFeatures
 from espnet_kd.errors import AudioError, KDError
+from espnet_kd.utils.model_directory import read_model, write_model
 
 
 class SpeechEncoder(nn.Module):
@@ -58,15 +59,14 @@ class SpeechEncoder(nn.Module):
         Raises:
             CheckpointError: files missing, cut short or of another model; every wrong key is listed.
         """
-        from espnet_kd.checkpoints.native import load_native
+        from espnet_kd.encoder.build import build_encoder
 
-        return load_native(path, **overrides)
+        values, state = read_model(path)
+        return build_encoder(SpeechEncoderConfig.from_dict(values), state, str(path), overrides)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` into directory ``path``, atomically."""
-        from espnet_kd.checkpoints.native import save_native
-
-        save_native(self, path)
+        write_model(path, self.config.to_dict(), self.state_dict())
 
     # --- Sizes
     @property

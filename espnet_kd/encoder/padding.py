@@ -23,7 +23,8 @@ def conv_lengths(lengths_B: Tensor, conv_layers: Sequence[Sequence[int]]) -> Ten
 
 def chunked_lengths(lengths_B: Tensor, num_samples: int, num_frames: int) -> Tensor:
     """Frames by fairseq HuBERT's rule: the padded waveform is cut into T equal chunks of samples,
-    and a frame is padding when all samples of its chunk are (spec: 0 to 2 frames more than by convolution)."""
+    and a frame is padding when all samples of its chunk are (spec: 0 to 2 frames more than by convolution).
+    """
     chunk = num_samples // num_frames
     frames_B = torch.div(lengths_B + chunk - 1, chunk, rounding_mode="floor")
     return frames_B.clamp(max=num_frames)

@@ -87,7 +87,7 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return float(value)
     if hint is float and isinstance(value, str) and _is_number(value):
         return float(value)  # YAML 1.1 reads 5e-3 as a string
-    if isinstance(value, bool) and hint is not bool or not isinstance(value, hint):
+    if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
             f"{where} is {value!r} ({type(value).__name__}); expected {getattr(hint, '__name__', hint)}"
         )

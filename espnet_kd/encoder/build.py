@@ -1,0 +1,40 @@
+"""From a configuration and weights under our names to a model: the last step of every checkpoint format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espnet_kd.encoder.config import SpeechEncoderConfig
+from espnet_kd.encoder.model import SpeechEncoder
+from espnet_kd.utils.weights import load_strictly
+
+
+def build_encoder(
+    config: SpeechEncoderConfig,
+    state: Mapping[str, Tensor],
+    source: str,
+    overrides: Mapping[str, Any],
+) -> SpeechEncoder:
+    """An encoder in eval mode with exactly ``state`` as its weights.
+
+    ``overrides`` change configuration fields; ``head_dim=0`` drops the projection heads and their weights.
+
+    Raises:
+        CheckpointError: weights that do not fit.
+        ConfigError: overrides that do not exist or make no sense.
+    """
+    if overrides.get("head_dim") == 0 and config.head_dim:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
+        if config.hidden_states == "heads":
+            overrides = {"hidden_states": "layers", **overrides}
+    if overrides:
+        config = config.replace(**overrides)
+    with torch.device("meta"):
+        skeleton = SpeechEncoder(config)
+    model = skeleton.to_empty(device="cpu")
+    load_strictly(model, state, source)
+    return model.float().eval()

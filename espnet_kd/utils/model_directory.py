@@ -1,0 +1,112 @@
+"""A model on disk: a directory with ``config.json`` and ``model.safetensors`` that belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from espnet_kd.errors import CheckpointError
+from espnet_kd.utils.files import atomic_path, write_json
+
+MODEL_TYPE = "espnet_kd_speech_encoder"
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def write_model(
+    path: str | os.PathLike[str], config: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> None:
+    """Write configuration and weights; an earlier model there is replaced, or kept on failure.
+
+    Raises:
+        KDError: the disk is full or the folder not writable.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+        digest = _sha256(temporary)
+    document = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        "weights_sha256": digest,
+        "encoder": dict(config),
+    }
+    write_json(folder / CONFIG_FILE, document)
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights of a directory written by :func:`write_model`.
+
+    Raises:
+        CheckpointError: files missing, damaged, of another format, or not belonging together.
+    """
+    folder = Path(path)
+    document = read_json(folder / CONFIG_FILE)
+    if document.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} describes a {document.get('model_type')!r} model, not one of ours; "
+            "espnet_kd.load_model tells the formats apart"
+        )
+    if int(document.get("format_version", 0)) > FORMAT_VERSION:
+        raise CheckpointError(f"{folder} was written by a newer espnet_kd; upgrade this one")
+    weights = folder / WEIGHTS_FILE
+    state = read_safetensors(weights)
+    expected = document.get("weights_sha256")
+    if expected and _sha256(weights) != expected:
+        raise CheckpointError(
+            f"{weights} is not the file that {CONFIG_FILE} was written for (its checksum differs): "
+            "it is damaged or was replaced; restore both files together"
+        )
+    return document.get("encoder", {}), state
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        CheckpointError: the file is missing, no JSON, or not an object.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist; a checkpoint directory needs it")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} must hold a JSON object")
+    return content
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or cut short.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist; a checkpoint directory needs it")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} ({file.stat().st_size:,} bytes) is damaged or cut short: {error}. Fetch or save it again."
+        ) from None
+    return state
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
