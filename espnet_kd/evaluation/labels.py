@@ -38,7 +38,8 @@ def place_labels(
         line: corners of a line to keep clear, in data coordinates.
         size: font size in points.
     """
-    marks = [_square(*axis.transData.transform((x, y)), 6) for _, x, y in labels]
+    centres = [axis.transData.transform((x, y)) for _, x, y in labels]
+    marks = [_square(x, y, 6) for x, y in centres]
     taken = [*marks, *_boxes_along(axis, line)]
     for index, (text, x, y) in enumerate(labels):
         others = taken[:index] + taken[index + 1 :]

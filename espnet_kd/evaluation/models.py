@@ -29,9 +29,3 @@ def find_model(model: str) -> SpeechEncoder:
         raise KDError(f"{model}: no such checkpoint, and no architecture (known: {names})")
     torch.manual_seed(0)
     return SpeechEncoder.from_config(architecture(model)).eval()
-
-
-def meta_model(encoder: SpeechEncoder) -> SpeechEncoder:
-    """Return a copy of ``encoder``'s architecture on the meta device: shapes without numbers."""
-    with torch.device("meta"):
-        return SpeechEncoder.from_config(encoder.config).eval()

@@ -1,42 +1,47 @@
 """Parameter counts of an encoder by part, and with or without its training heads.
 
 Published totals of the ARM family include the heads, because they stay in at inference
-(spec: 26 448 448 with, 22 015 552 without for ARMHuBERT-960h); papers differ, so both are shown.
+(ARMHuBERT-960h: 26 448 448 with, 22 015 552 without); papers differ, so both are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
-PARTS = ("front end", "positional conv", "layers", "heads", "other")
+PARTS = {
+    "feature_extractor": "front end",
+    "feature_projection": "projection",
+    "pos_conv": "positional conv",
+    "layers": "layers",
+    "encoder_norm": "layers",
+    "position_bias": "layers",
+    "time_reductions": "layers",
+    "heads": "heads",
+}
+"""Top-level module of ``SpeechEncoder`` to the part it is counted in; the rest is ``other``."""
+
+
+def part_of(name: str) -> str:
+    """Part (value of :data:`PARTS`) of a parameter or module by its dotted name."""
+    return PARTS.get(name.partition(".")[0], "other")
 
 
 def count_by_part(model: nn.Module) -> dict[str, int]:
-    """Count each parameter once (a shared one belongs to the first part that uses it).
+    """Count every parameter once.
 
     Returns:
-        part name (:data:`PARTS`) to number of parameters.
+        part to number of parameters; parts without any are left out.
     """
-    counts = dict.fromkeys(PARTS, 0)
+    counts = dict.fromkeys([*PARTS.values(), "other"], 0)
     for name, parameter in model.named_parameters():
         counts[part_of(name)] += parameter.numel()
-    return counts
+    return {part: count for part, count in counts.items() if count}
 
 
-def part_of(parameter_name: str) -> str:
-    """Return the part (:data:`PARTS`) that a parameter of ``SpeechEncoder`` belongs to."""
-    raise NotImplementedError
-
-
-def summary(model: nn.Module) -> dict[str, object]:
-    """Return ``{"total", "without_heads", "heads", "parts": {...}}`` for the profile."""
-    parts: Mapping[str, int] = count_by_part(model)
+def parameter_summary(model: nn.Module) -> dict[str, Any]:
+    """``{"total", "without_heads", "parts": {part: count}}`` for the profile."""
+    parts = count_by_part(model)
     total = sum(parts.values())
-    return {
-        "total": total,
-        "without_heads": total - parts["heads"],
-        "heads": parts["heads"],
-        "parts": dict(parts),
-    }
+    return {"total": total, "without_heads": total - parts.get("heads", 0), "parts": parts}

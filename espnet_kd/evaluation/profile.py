@@ -1,0 +1,113 @@
+"""The profile of a model: the JSON object that run files and reports use, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.evaluation.macs import macs_summary, superb_macs
+from espnet_kd.evaluation.memory import peak_memory, peak_memory_cuda
+from espnet_kd.evaluation.models import find_model
+from espnet_kd.evaluation.parameters import parameter_summary
+from espnet_kd.evaluation.timing import real_time_factor
+
+
+def profile(
+    model: str,
+    *,
+    seconds: float = 16.0,
+    batch: int = 1,
+    threads: int = 1,
+    runs: int = 5,
+    device: str = "cpu",
+    superb: bool = False,
+    timing: bool = True,
+) -> dict[str, Any]:
+    """Measure a checkpoint or a published architecture.
+
+    Args:
+        model: path for ``load_model``, or an architecture's name.
+        seconds: length of the utterance.
+        batch: utterances per call, for time and memory.
+        threads: torch's intra-op threads.
+        runs: timed calls after one warm-up.
+        device: ``cpu`` or ``cuda``.
+        superb: add SUPERB's MACs.
+        timing: False leaves out ``time`` and ``memory``.
+
+    Returns:
+        ``{"model", "parameters", "macs", "superb_macs"?, "time"?, "memory"?}``.
+    """
+    _check(seconds=seconds, batch=batch, threads=threads, runs=runs)
+    encoder = find_model(model)
+    if round(seconds * encoder.config.sample_rate) < encoder.min_samples:
+        raise ConfigError("profile", [f"seconds: {seconds} is too short for one frame"])
+    measured: dict[str, Any] = {
+        "model": model,
+        "parameters": parameter_summary(encoder),
+        "macs": macs_summary(encoder.config, seconds),
+    }
+    if superb:
+        measured["superb_macs"] = superb_macs(encoder.config)
+    if timing:
+        size = {"seconds": seconds, "batch": batch}
+        work = {"runs": runs, "threads": threads, "device": device}
+        measured["time"] = real_time_factor(encoder, **size, **work)  # type: ignore[arg-type]
+        if device == "cpu":
+            memory = peak_memory(model, seconds=seconds, batch=batch, threads=threads)
+        else:
+            memory = peak_memory_cuda(encoder, seconds=seconds, batch=batch)
+        measured["memory"] = {**memory, **size, "device": device}
+    return measured
+
+
+def profile_table(measured: Mapping[str, Any]) -> str:
+    """The profile as a table for the terminal."""
+    rows = [("model", str(measured["model"])), *_parameter_rows(measured), *_mac_rows(measured)]
+    if "time" in measured:
+        rows += [*_time_rows(measured["time"]), *_memory_rows(measured["memory"])]
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def _parameter_rows(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
+    counts = measured["parameters"]
+    return [
+        ("parameters", f"{counts['total']:,}"),
+        ("  without heads", f"{counts['without_heads']:,}"),
+        *((f"  {part}", f"{count:,}") for part, count in counts["parts"].items()),
+    ]
+
+
+def _mac_rows(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
+    macs, total = measured["macs"], measured["macs"]["total"]
+    rows = [(f"MACs, {macs['seconds']:g} s", f"{total / 1e9:.3f} G")]
+    rows += [
+        (f"  {part}", f"{count / 1e9:.3f} G ({100 * count / total:.0f} %)")
+        for part, count in macs["parts"].items()
+    ]
+    if "superb_macs" in measured:
+        superb = measured["superb_macs"]
+        rows.append(("MACs, SUPERB", f"{superb['total'] / 1e9:.1f} G"))
+        rows.append(("  with attention extras", f"{superb['with_extras'] / 1e9:.1f} G"))
+    return rows
+
+
+def _time_rows(time: Mapping[str, Any]) -> list[tuple[str, str]]:
+    what = f"{time['batch']} × {time['seconds']:g} s, {time['threads']} thread(s), {time['device']}"
+    return [
+        (f"RTF, {what}", f"{time['rtf_wall']:.4f} wall, {time['rtf_cpu']:.4f} CPU"),
+        ("  seconds", f"{time['wall_seconds']:.3f} wall, {time['cpu_seconds']:.3f} CPU (median)"),
+    ]
+
+
+def _memory_rows(memory: Mapping[str, Any]) -> list[tuple[str, str]]:
+    before, peak = memory["before_mib"], memory["peak_mib"]
+    return [("peak memory", f"{peak:.0f} MiB ({before:.0f} before the pass)")]
+
+
+def _check(**values: float) -> None:
+    problems = [f"{key}: {value} must be positive" for key, value in values.items() if value <= 0]
+    if problems:
+        raise ConfigError("profile", problems)
