@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import pytest
+
+from s3prl_upstreams.scores import ScoreBook, save_scores
+
+
+class Writer:
+    def __init__(self):
+        self.scalars = []
+
+    def add_scalar(self, tag, value, global_step=None):
+        self.scalars.append((tag, value, global_step))
+
+
+def arguments(downstream, mode, split="test"):
+    return Namespace(
+        downstream=downstream, mode=mode, evaluate_split=split, init_ckpt="exp/dev-best.ckpt",
+        upstream="armhubert", upstream_ckpt="student",
+    )  # fmt: skip
+
+
+def book_of(*scalars):
+    book = ScoreBook()
+    writer = book.writer(Writer)()
+    for step, (tag, value) in enumerate(scalars):
+        writer.add_scalar(tag, value, global_step=step)
+    assert writer.scalars == [(tag, value, step) for step, (tag, value) in enumerate(scalars)]
+    return book
+
+
+def test_training_shows_its_best_development_score():
+    log = [("asr/train-wer", 3.0), *(("asr/dev-clean-wer", value) for value in (50.0, 40.0, 45.0))]
+    (score,) = book_of(*log).scores(arguments("asr", "train"))
+    assert (score.value, score.split, score.checkpoint) == (40.0, "dev-clean", "")
+    log = [("voxceleb1/dev-acc", 0.25), ("voxceleb1/dev-acc", 0.5), ("voxceleb1/test-acc", 0.4)]
+    (score,) = book_of(*log).scores(arguments("voxceleb1", "train"))
+    assert (score.task, score.value, score.unit, score.direction) == ("SID", 50.0, "%", "higher")
+
+
+@pytest.mark.parametrize(
+    ("downstream", "tag", "line"),
+    [
+        ("asr", "asr/test-clean-wer", "score: ASR WER 0.12 % on test-clean"),
+        ("ctc", "ctc-libriphone/test-clean-per", "score: PR PER 12.34 % on test-clean"),
+        ("voxceleb1", "voxceleb1/test-clean-acc", "score: SID accuracy 12.34 % on test-clean"),
+        ("emotion", "emotion/test-clean-acc", "score: emotion acc 0.12 on test-clean"),
+    ],
+)
+def test_an_evaluation_shows_its_split(downstream, tag, line, tmp_path):
+    scores = book_of((tag, 0.1234)).scores(arguments(downstream, "evaluate", "test-clean"))
+    assert scores[0].line() == f"{line} (exp/dev-best.ckpt)"
+    saved = json.loads(save_scores(scores, str(tmp_path)).read_text())
+    assert saved["split"] == "test-clean"
+    assert saved["upstream_ckpt"] == "student"
+
+
+def test_no_score_without_an_evaluation():
+    assert book_of(("asr/train-wer", 1.0)).scores(arguments("asr", "train")) == []
