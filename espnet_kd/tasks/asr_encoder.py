@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from espnet_kd.encoder import EncoderOutput, SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.tasks.objective import final_states
+from espnet_kd.tasks.students import saved_config, student_config
 
 HIDDEN_STATES = ("last", "weighted")
 
@@ -127,8 +128,6 @@ def _build(
     config: dict[str, Any] | None,
     overrides: dict[str, Any],
 ) -> SpeechEncoder:
-    from espnet_kd.tasks.students import student_config
-
     if pretrained is not None and Path(pretrained).exists():
         return SpeechEncoder.from_pretrained(pretrained, **overrides)
     if config is not None:
@@ -139,10 +138,7 @@ def _build(
             )
         return SpeechEncoder.from_config(SpeechEncoderConfig.from_dict({**config, **overrides}))
     if pretrained is not None:
-        raise CheckpointError(
-            f"encoder_conf.pretrained: no such folder {pretrained}; run the stage that exports the "
-            "student, or correct the path"
-        )
+        raise _missing(pretrained)
     if architecture is not None:
         return SpeechEncoder.from_config(student_config(architecture, overrides))
     raise ConfigError(
@@ -161,7 +157,12 @@ def resolve_encoder_conf(conf: dict[str, Any]) -> dict[str, Any]:
     if pretrained is None:
         return conf
     if not Path(pretrained).exists():
-        return _build(pretrained, None, None, {}) and conf  # raises
-    from espnet_kd.checkpoints import read_config
+        raise _missing(pretrained)
+    return {**conf, "config": saved_config(pretrained).to_dict()}
 
-    return {**conf, "config": read_config(pretrained).to_dict()}
+
+def _missing(pretrained: str) -> CheckpointError:
+    return CheckpointError(
+        f"encoder_conf.pretrained: no such folder {pretrained}; run the stage that exports the "
+        "student, or correct the path"
+    )

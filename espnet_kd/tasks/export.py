@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.tasks.hooks import RunHooks
-from espnet_kd.tasks.saving import explain_damage
 
 STUDENT, LAST_STUDENT = "student", "student_last"
 
@@ -45,8 +45,7 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        with explain_damage(exp / f"{epoch}.pth"):
-            model.export(states, staging)
+        model.export(states, staging)
         staging.chmod(0o755)
         _replace_folder(staging, target)
     except OSError as error:
@@ -63,10 +62,8 @@ def read_states(exp: Path, epoch: str) -> dict[str, torch.Tensor]:
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in exp.glob("*.pth") if p.stem != "checkpoint"))
         raise CheckpointError(f"{path}: no such file; {exp} has: {there or 'no epoch files'}")
-    from espnet_kd.checkpoints.torch_file import load_tensors
-
-    with explain_damage(path):
-        return load_tensors(path)
+    states: dict[str, torch.Tensor] = read_pickle(path)
+    return states
 
 
 def _replace_folder(new: Path, target: Path) -> None:

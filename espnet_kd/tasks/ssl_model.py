@@ -12,6 +12,7 @@ from typing import Any
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
+from espnet_kd.utils.weights import load_strictly
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.tasks.fit import fit_teacher
 from espnet_kd.tasks.guard import FiniteGuard
@@ -104,7 +105,7 @@ class SSLDistillModel(RunHooks):
         """Write the student of an epoch file as ``config.json`` + ``model.safetensors``."""
         own = {k.removeprefix("student."): v for k, v in states.items() if k.startswith("student.")}
         student = SpeechEncoder.from_config(self.student.config)
-        student.load_state_dict(own)
+        load_strictly(student, own, "the epoch file")
         student.save_pretrained(folder)
 
     def _update_teacher_mask(self) -> None:

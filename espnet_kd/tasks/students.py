@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from espnet_kd.utils.model_directory import CONFIG_FILE, MODEL_TYPE, read_json
 from espnet_kd.encoder import SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture, list_architectures
-from espnet_kd.errors import ConfigError
+from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.utils.options import unknown_key
 
 _PATTERN = {True: "full", False: "reused"}
@@ -34,15 +35,27 @@ def student_config(name: str, conf: Mapping[str, Any]) -> SpeechEncoderConfig:
 
 
 def _base(name: str) -> SpeechEncoderConfig:
-    if (Path(name) / "config.json").is_file():
-        from espnet_kd.checkpoints import read_config
-
-        return read_config(name)
+    if (Path(name) / CONFIG_FILE).is_file():
+        return saved_config(name)
     if name not in list_architectures():
         raise ConfigError(
             "student", [f"{unknown_key(name, list_architectures())} (nor a folder with config.json)"]
         )
     return architecture(name)
+
+
+def saved_config(folder: str) -> SpeechEncoderConfig:
+    """The configuration of a saved student, without reading its weights.
+
+    Raises:
+        CheckpointError: the folder is not one of ours.
+    """
+    document = read_json(Path(folder) / CONFIG_FILE)
+    if document.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} is not a folder of ours; python -m espnet_kd.bin.convert makes one of it"
+        )
+    return SpeechEncoderConfig.from_dict(document.get("encoder", {}))
 
 
 def _equal_layers(base: SpeechEncoderConfig, conf: Mapping[str, Any]) -> list[dict[str, Any]]:
