@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,11 +45,6 @@ class UpstreamExpert(nn.Module):
         super().__init__()
         from espnet_kd import load_model
 
-        if Path(ckpt).suffix == ".ckpt":
-            _say(
-                f"{ckpt} is a pickle; `python -m espnet_kd.bin.convert --from armhubert "
-                f"--src {ckpt} --dst DIR` once, then -k DIR, is safer and faster"
-            )
         settings = {"layerdrop": 0.0, **_known_overrides(overrides)}
         if model_config is not None:
             settings["config"] = model_config

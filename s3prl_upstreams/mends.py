@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -88,11 +89,21 @@ def provide_tensorboard_writer() -> str | None:
     return "torch.utils.tensorboard serves as tensorboardX"
 
 
+def quiet_deprecations() -> str | None:
+    """Hide what S3PRL's and torchaudio's authors tell each other about coming releases."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"s3prl\.")
+    for module in (r"s3prl\.", r"torchaudio\."):
+        message = r"(?s).*(deprecated|In 2\.9)"
+        warnings.filterwarnings("ignore", message, category=UserWarning, module=module)
+    return None
+
+
 BEFORE_IMPORT: tuple[Mend, ...] = (
     allow_namespace,
     keep_audio_backend,
     keep_hub_classes,
     provide_tensorboard_writer,
+    quiet_deprecations,
 )
 
 

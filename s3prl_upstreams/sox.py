@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def libsox_works() -> bool:
     try:
         from torchaudio import sox_effects
 
-        sox_effects.effect_names()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchaudio 2.8 announces their removal in 2.9
+            sox_effects.effect_names()
     except Exception:
         return False
     return True

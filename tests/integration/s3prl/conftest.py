@@ -79,3 +79,56 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_voxceleb(root / "VoxCeleb1")
     make_commands(root / "speech_commands", root / "speech_commands_test")
     return root
+
+
+CONV = [[8, 10, 5], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 2, 2], [16, 2, 2]]
+
+
+def tiny_student():
+    """ARMHuBERT with four layers of 16 channels, in eval mode."""
+    import torch
+
+    from espnet_kd.encoder import SpeechEncoder
+    from espnet_kd.encoder.architectures import architecture
+    from espnet_kd.encoder.config import LayerConfig
+
+    layers = [
+        LayerConfig(attention=kind, num_heads=2, head_dim=8, ffn_dim=24)
+        for kind in ("full", "reused", "full", "reused")
+    ]
+    config = architecture("armhubert").replace(
+        layers=layers, conv_layers=CONV, embed_dim=16, pos_conv_kernel=8, pos_conv_groups=2,
+        head_dim=12,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return SpeechEncoder.from_config(config).eval()
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our directory of a random student."""
+    path = tmp_path_factory.mktemp("student")
+    tiny_student().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same student in the layout of the published repository: ``.ckpt`` and ``.yaml``."""
+    import torch
+    import yaml
+
+    from espnet_kd.checkpoints.armhubert import STUDENT_PREFIX, name_table
+
+    weights = name_table("group_norm").to_foreign(tiny_student().state_dict())
+    distiller = {
+        "extractor_mode": "default", "conv_feature_layers": str([tuple(c) for c in CONV]),
+        "conv_pos": 8, "conv_pos_groups": 2, "encoder_layers": 4, "encoder_embed_dim": 16,
+        "encoder_ffn_embed_dim": 24, "encoder_attention_heads": 2, "pred_head_final_dim": 12,
+        "reuse_pattern": "[True, False, True, False]", "layer_grad_scale": True,
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("published")
+    state = {f"{STUDENT_PREFIX}{name}": tensor for name, tensor in weights.items()}
+    torch.save({"state_dict": state, "epoch": 1}, folder / "student.ckpt")
+    (folder / "student.yaml").write_text(yaml.safe_dump({"distiller": distiller}))
+    return folder / "student.ckpt", folder / "student.yaml"

@@ -79,9 +79,7 @@ def test_options_reach_the_model(load_model, capsys):
     path, config, overrides = load_model[0]
     assert (path, config) == ("student.ckpt", "student.yaml")
     assert overrides == {"layerdrop": 0.0, "reuse_mode": "single"}
-    messages = capsys.readouterr().err
-    assert "ignored: typo" in messages
-    assert "espnet_kd.bin.convert" in messages, "a pickle is announced"
+    assert "ignored: typo" in capsys.readouterr().err
 
 
 def test_frozen_upstreams_can_stay_in_eval(load_model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from argparse import Namespace
 from types import ModuleType, SimpleNamespace
 
@@ -191,6 +192,18 @@ def test_the_given_checkpoint_wins_over_the_stored_one():
     assert mends.use_given_checkpoint(args, {}, None) is None
     assert "on/another/machine" in mends.use_given_checkpoint(args, {}, "here")
     assert args.upstream_ckpt == "here"
+
+
+def test_only_announcements_of_the_toolkits_are_hidden():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        mends.quiet_deprecations()
+        for module in ("s3prl.downstream.runner", "torchaudio._backend.utils", "espnet_kd.x"):
+            warnings.warn_explicit("f is deprecated", UserWarning, "f", 1, module)
+            warnings.warn_explicit("a real problem", UserWarning, "f", 1, module)
+    told = [str(warning.message) for warning in seen]
+    assert told.count("f is deprecated") == 1
+    assert told.count("a real problem") == 3
 
 
 def test_each_repair_is_said_once(capsys):

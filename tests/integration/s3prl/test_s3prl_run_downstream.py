@@ -1,0 +1,139 @@
+"""SUPERB tasks end to end through the wrapper: train, evaluate, resume, on tones."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from espnet_kd.errors import CheckpointError, ConfigError
+from s3prl_upstreams.run_downstream import main, run
+
+pytestmark = pytest.mark.integration
+
+EXPERT = "config.downstream_expert"
+SMALL = {
+    "asr": (
+        f"{EXPERT}.modelrc.project_dim=16,,{EXPERT}.modelrc.RNNs.dim=[16, 16],,"
+        f"{EXPERT}.datarc.batch_size=2,,{EXPERT}.datarc.num_workers=0"
+    ),
+    "pr": f"{EXPERT}.corpus.num_workers=0,,config.runner.gradient_accumulate_steps=1",
+    "ks": f"{EXPERT}.datarc.num_workers=0,,{EXPERT}.datarc.batch_size=4",
+    "sid": f"{EXPERT}.datarc.num_workers=0,,config.runner.gradient_accumulate_steps=1",
+}
+TEST_SPLIT = {"asr": "test-clean", "pr": "test", "ks": "test", "sid": "test"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Relative paths of S3PRL's files must not matter; and nothing is left in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+def steps(task, number, more=""):
+    return ["-o", f"{SMALL[task]},,config.runner.total_steps={number}{more}"]
+
+
+def read_states(path):
+    with torch.serialization.safe_globals([Namespace]):
+        return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_train_evaluate_and_resume(task, corpora, student, capsys):
+    words = ["-u", "armhubert", "-k", str(student), "-d", task, "--data", str(corpora), "-p", "exp"]
+    # Without -m: trains, then evaluates.
+    (score,) = run([*words, *steps(task, 3)])
+    assert score.split == TEST_SPLIT[task]
+    out = capsys.readouterr().out
+    assert f"score: {task.upper()} " in out
+    saved = json.loads(Path("exp/score.json").read_text())
+    assert saved["value"] == score.value
+    assert saved["upstream_ckpt"] == str(student)
+
+    # -m evaluate of the same checkpoint in a new call gives the same number.
+    (again,) = run(["-m", "evaluate", "-e", score.checkpoint, "-t", score.split])
+    assert again == score
+
+    # -m train -a continues where the run stood.
+    run(["-m", "train", *words, *steps(task, 5, ",,config.runner.save_step=5"), "-a"])
+    states = sorted(path.name for path in Path("exp").glob("states-*.ckpt"))
+    assert states == ["states-5.ckpt"], "S3PRL keeps max_keep states"
+    optimizer = read_states(f"exp/{states[0]}")["Optimizer"]
+    assert {int(state["step"]) for state in optimizer["state"].values()} == {5}
+
+
+def test_speakers_are_learnt(corpora, student):
+    """Two voices at two pitches: a data path that mixed things up would stay at 50 %."""
+    words = ["-u", "kd_student", "-k", str(student), "-d", "sid", "--data", str(corpora)]
+    options = ",,config.optimizer.lr=0.05,,config.runner.log_step=20"
+    (score,) = run([*words, "-p", "exp", *steps("sid", 40, options)])
+    assert score.value == 100.0
+    truth = Path("exp/test_truth.txt").read_text()
+    assert Path("exp/test_predict.txt").read_text() == truth
+
+
+def test_the_original_command_line(corpora, published):
+    """``-k x.ckpt -g x.yaml``, as in the README of the published repository."""
+    ckpt, yaml = map(str, published)
+    words = ["-m", "train", "-u", "armhubert", "-k", ckpt, "-g", yaml, "-d", "voxceleb1"]
+    run([*words, "--data", str(corpora), "-n", "x", *steps("sid", 2)])
+    states = Path("result/downstream/x/states-2.ckpt")
+    args = read_states(states)["Args"]
+    assert (args.upstream_ckpt, args.upstream_model_config) == (ckpt, yaml)
+    (score,) = run(["-m", "evaluate", "-e", str(states)])
+    assert score.upstream_ckpt == ckpt
+
+
+def test_the_authors_variant(corpora, student):
+    words = ["-m", "train", "-u", "armhubert", "-k", str(student), "-d", "sid", "-p", "exp"]
+    run([*words, "--data", str(corpora), "--superb_variant", "armhubert", *steps("sid", 2)])
+    state = read_states("exp/states-2.ckpt")
+    assert state["Config"]["optimizer"]["lr"] == 1e-3
+    assert state["Scheduler"]["base_lrs"] == [1e-3]
+    assert state["Scheduler"]["_last_lr"] == [2 / 5000 * 1e-3]
+
+
+def test_a_moved_student_is_given_again(corpora, student, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in student.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    words = ["-u", "armhubert", "-k", str(copy), "-d", "sid", "--data", str(corpora), "-p", "exp"]
+    (score,) = run([*words, *steps("sid", 2)])
+    for file in copy.iterdir():
+        file.unlink()
+    copy.rmdir()
+    evaluate = ["-m", "evaluate", "-e", score.checkpoint]
+    with pytest.raises(CheckpointError, match="copy is not there"):
+        run(evaluate)
+    (again,) = run([*evaluate, "-k", str(student)])
+    assert again.value == score.value
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["-d", "sid"], ConfigError, "-u NAME is missing"),
+        (["-u", "armhubert"], ConfigError, "-d TASK is missing"),
+        (["-u", "armhubert", "-d", "emotion"], ConfigError, "no default file for 'emotion'"),
+        (["-u", "armhubert", "-d", "asr"], ConfigError, "datarc.libri_root: no folder"),
+        (["-u", "armhubert", "-d", "sid", "--data", "CORPORA"], CheckpointError, "-k takes"),
+        (["-u", "armhubert", "-d", "sid", "--superb_variant", "x"], ConfigError, "no variant"),
+        (["-u", "x", "-d", "sid", "--local-rank", "0"], ConfigError, "several processes"),
+        (["-u", "x", "-d", "sid", "--data", "CORPORA"], CheckpointError, "no upstream 'x'"),
+        (["-u", "x", "-d", "sid", "-c", "c", "--superb_variant", "y"], ConfigError, "-c or -e"),
+    ],
+)
+def test_what_is_missing_is_said(words, error, message, corpora):
+    words = [str(corpora) if word == "CORPORA" else word for word in words]
+    with pytest.raises(error, match=message):
+        run(words)
+
+
+def test_a_problem_is_one_line_and_a_status(capsys):
+    assert main(["-d", "sid"]) == 1
+    assert capsys.readouterr().err.startswith("run_downstream: ")
