@@ -1,0 +1,103 @@
+"""What the benchmarks share: the anchor, fresh processes for memory, tables and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before torch starts its threads: figures are CPU seconds of one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+import transformers
+
+from espnet_kd.evaluation.memory import peak_rss_mib
+from espnet_kd.evaluation.timing import Timing
+from espnet_kd.utils.files import write_json
+
+ANCHOR = "transformers HubertModel base, sdpa"
+
+
+def hubert_base() -> transformers.HubertModel:
+    """The anchor: transformers' own HuBERT Base with random weights and its fastest attention."""
+    torch.manual_seed(0)
+    config = transformers.HubertConfig(attn_implementation="sdpa", layerdrop=0.0)
+    return transformers.HubertModel(config).eval()
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each (median is shown)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--memory_of", help=argparse.SUPPRESS)
+    return parser
+
+
+def memory_in_fresh_process(name: str, script: str, *arguments: str) -> float:
+    """Peak MiB of ``script --memory_of name`` in a process of its own."""
+    command = [sys.executable, script, "--memory_of", name, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def print_peak() -> None:
+    """End of a memory process: its last line is the figure."""
+    print(peak_rss_mib())
+
+
+def row(case: str, name: str, timing: Timing, anchor: Timing, peak_mib: float) -> dict[str, Any]:
+    """Figures of one model in one case; ``ratio`` is of median CPU seconds to the anchor's."""
+    return {
+        "case": case,
+        "what": name,
+        **timing.to_dict(),
+        "peak_mib": peak_mib,
+        "ratio": timing.cpu / anchor.cpu,
+        "ratio_of_least": min(timing.cpu_seconds) / min(anchor.cpu_seconds),
+    }
+
+
+def show(rows: list[dict[str, Any]], goals: dict[str, float], out: Path | None) -> None:
+    """Print a Markdown table and the goals, write the JSON."""
+    print("| case | what | CPU s, median [min] | ratio (of least) | peak RSS (MiB) |")
+    print("|---|---|---|---|---|")
+    for one in rows:
+        print(
+            f"| {one['case']} | {one['what']} "
+            f"| {one['cpu_seconds']:.3f} [{one['cpu_seconds_min']:.3f}] "
+            f"| {one['ratio']:.2f} ({one['ratio_of_least']:.2f}) | {one['peak_mib']:.0f} |"
+        )
+    for one in rows:
+        goal = goals.get(one["case"])
+        if goal is not None and one["what"] != ANCHOR and one["ratio"] < 1.0:
+            verdict = "met" if one["ratio"] <= goal else "MISSED"
+            print(f"\n{one['case']}: ratio {one['ratio']:.3f}, goal {goal} {verdict}")
+    if out is not None:
+        write_json(out, {"machine": machine(), "goals": goals, "rows": rows})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "load": [round(value, 1) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
