@@ -1,6 +1,8 @@
 """Turn a published checkpoint into a directory with ``config.json`` and ``model.safetensors``.
 
-Example: ``python -m espnet_kd.bin.convert --from armhubert --src ARMHuBERT-960h.ckpt --dst armhubert_960h``
+Example::
+
+    python -m espnet_kd.bin.convert --from armhubert --src ARMHuBERT-960h.ckpt --dst armhubert_960h
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def convert(arguments: argparse.Namespace) -> str:
     model = FORMATS[arguments.source_format](arguments.src, arguments.config)
     model.save_pretrained(arguments.dst)
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{arguments.dst}: {model.config.family}, {model.config.num_layers} layers, {count:,} parameters"
+    shape = f"{model.config.family}, {model.config.num_layers} layers, {count:,} parameters"
+    return f"{arguments.dst}: {shape}"
 
 
 def _check_sha256(source: Path, expected: str) -> None:

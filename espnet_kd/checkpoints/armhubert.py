@@ -1,6 +1,6 @@
-"""Published students of the Recycle-and-Distill repository: ``.ckpt`` files, with or without their ``.yaml``.
+"""Published students of the Recycle-and-Distill repository: ``.ckpt``, with or without ``.yaml``.
 
-Layout: spec armhubert.md 9 and 10. The files also hold the teacher and the optimiser; only the student is read.
+The files also hold the teacher and the optimiser; only the student is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from espnet_kd.utils.options import unknown_key
 
 STUDENT_PREFIX = "student_model."
 
-# The 43 keys of a published `distiller` block, and the ones that only the STaR or older blocks have.
+# The 43 keys of a published `distiller` block, and one that only older blocks have.
 KNOWN_KEYS = frozenset(
     [
         "extractor_mode",
@@ -85,7 +85,7 @@ def load_armhubert(
         **overrides: configuration fields to change, e.g. ``reuse_mode="ref"``.
 
     Raises:
-        CheckpointError: damaged file, no student in it, or weights that do not fit the configuration.
+        CheckpointError: damaged file, no student in it, or weights that do not fit.
         ConfigError: unknown or impossible options in the ``distiller`` block, all listed.
     """
     return from_content(read_pickle(path), str(path), config, overrides)
@@ -107,7 +107,7 @@ def from_content(
 
 
 def student_weights(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The student's weights with the prefix taken off; STaR's unused ``final_proj`` is dropped by the table."""
+    """The student's weights with the prefix taken off."""
     weights = {
         name[len(STUDENT_PREFIX) :]: t
         for name, t in state.items()
@@ -121,7 +121,7 @@ def student_weights(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
 def config_from_yaml(
     document: Any, weights: Mapping[str, Tensor], source: str
 ) -> SpeechEncoderConfig:
-    """Our configuration from a training yaml's ``distiller`` block and the weights that go with it."""
+    """Our configuration from a training yaml's ``distiller`` block and its weights."""
     options = document.get("distiller") if isinstance(document, Mapping) else None
     if not isinstance(options, Mapping):
         raise ConfigError(source, ["there is no `distiller` block in it"])
@@ -130,7 +130,7 @@ def config_from_yaml(
     ]
     if options.get("enable_tr_layer"):
         problems.append(
-            "distiller.enable_tr_layer is on, which no published model uses and which is not supported"
+            "distiller.enable_tr_layer is on, which is not supported; no published model uses it"
         )
     has_heads = any(name.startswith("proj_head.") for name in weights)
     if has_heads and options.get("layerwise_proj") is False:
@@ -164,7 +164,7 @@ def _has_heads(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> boo
     """Heads whose width equals the student's are identities without weights."""
     if any(name.startswith("proj_head.") for name in weights):
         return True
-    return options.get("pred_head_final_dim") == options["encoder_embed_dim"]
+    return bool(options.get("pred_head_final_dim") == options["encoder_embed_dim"])
 
 
 def _layers(
@@ -176,7 +176,8 @@ def _layers(
         raise ConfigError(
             source,
             [
-                f"distiller.reuse_pattern {pattern!r} must be a list of {config.num_layers} booleans "
+                f"distiller.reuse_pattern {pattern!r} must be a list of {config.num_layers} "
+                "booleans "
                 "(True = computes its map) that starts with True"
             ],
         )

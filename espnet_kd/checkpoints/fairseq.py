@@ -1,4 +1,4 @@
-"""fairseq HuBERT and wav2vec 2.0 ``.pt`` files and Microsoft's WavLM ``.pt`` files, read without fairseq.
+"""``.pt`` files of fairseq (HuBERT, wav2vec 2.0) and Microsoft (WavLM), read without fairseq.
 
 All three share one layout of names; the students of the Recycle-and-Distill repository do too.
 """
@@ -73,7 +73,7 @@ def load_fairseq(
     """Load a fairseq HuBERT / wav2vec 2.0 or a Microsoft WavLM file.
 
     Raises:
-        CheckpointError: not such a file, damaged, or with weights that its configuration does not explain.
+        CheckpointError: not such a file, damaged, or its weights do not fit its configuration.
     """
     if config is not None:
         raise CheckpointError("fairseq files carry their own configuration; leave --config out")
@@ -179,8 +179,8 @@ def _activation(options: Mapping[str, Any]) -> str:
 
 
 def _refuse_unsupported(options: Mapping[str, Any], source: str) -> None:
-    needed = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads",
-              "conv_feature_layers")  # fmt: skip
+    needed = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim",
+              "encoder_attention_heads", "conv_feature_layers")  # fmt: skip
     problems = [f"option {name} is missing" for name in needed if name not in options]
     for name, usual in (
         ("layer_type", "transformer"),

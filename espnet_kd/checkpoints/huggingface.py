@@ -1,4 +1,4 @@
-"""Hugging Face directories of HubertModel, Wav2Vec2Model and WavLMModel, with or without a task head."""
+"""Hugging Face directories of HubertModel, Wav2Vec2Model and WavLMModel, task heads allowed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.model_directory import read_json, read_safetensors
 
 MODEL_TYPES = ("hubert", "wav2vec2", "wavlm")
+_CONV = "feature_extractor.conv_layers.{i}."
 _LAYER = "encoder.layers.{i}."
+_FFN = _LAYER + "feed_forward."
 _POS = "encoder.pos_conv_embed.conv."
 _OUR_POS = "pos_conv.conv.parametrizations.weight.original"
 
 TABLE = NameTable(
     [
         ("masked_spec_embed", "mask_embedding"),
-        ("feature_extractor.conv_layers.{i}.conv.{p}", "feature_extractor.conv_layers.{i}.conv.{p}"),
-        ("feature_extractor.conv_layers.{i}.layer_norm.{p}", "feature_extractor.conv_layers.{i}.norm.{p}"),
+        (_CONV + "conv.{p}", _CONV + "conv.{p}"),
+        (_CONV + "layer_norm.{p}", _CONV + "norm.{p}"),
         ("feature_projection.layer_norm.{p}", "feature_projection.norm.{p}"),
         ("feature_projection.projection.{p}", "feature_projection.linear.{p}"),
         (_POS + "bias", "pos_conv.conv.bias"),
@@ -41,13 +43,13 @@ TABLE = NameTable(
         (_LAYER + "attention.gru_rel_pos_const", "layers.{i}.attention.gate.const"),
         ("encoder.layers.0.attention.rel_attn_embed.weight", "position_bias.embedding.weight"),
         (_LAYER + "layer_norm.{p}", "layers.{i}.attention_norm.{p}"),
-        (_LAYER + "feed_forward.intermediate_dense.{p}", "layers.{i}.feed_forward.intermediate.{p}"),
-        (_LAYER + "feed_forward.output_dense.{p}", "layers.{i}.feed_forward.output.{p}"),
+        (_FFN + "intermediate_dense.{p}", "layers.{i}.feed_forward.intermediate.{p}"),
+        (_FFN + "output_dense.{p}", "layers.{i}.feed_forward.output.{p}"),
         (_LAYER + "final_layer_norm.{p}", "layers.{i}.final_norm.{p}"),
     ],
     dropped=(
-        r"lm_head\.", r"quantizer\.", r"project_(hid|q)\.", r"projector\.", r"classifier\.", r"layer_weights\Z",
-        r"tdnn\.", r"feature_extractor_head\.", r"objective\.", r"encoder\.pos_conv_embed\.batch_norm\.num_batches",
+        r"lm_head\.", r"quantizer\.", r"project_(hid|q)\.", r"projector\.", r"classifier\.",
+        r"layer_weights\Z", r"tdnn\.", r"feature_extractor\.(weight|bias)\Z", r"objective\.",
     ),
 )  # fmt: skip
 
@@ -157,7 +159,7 @@ def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _normalizes(folder: Path) -> bool:
-    """The directory's own word on waveform normalisation; a bare model normalises nothing, as in transformers."""
+    """Whether waveforms are normalised; as in transformers, a bare model normalises nothing."""
     file = folder / "preprocessor_config.json"
     return bool(read_json(file).get("do_normalize", False)) if file.is_file() else False
 

@@ -31,9 +31,9 @@ def load_model(
     """Load any supported checkpoint as one encoder in eval mode.
 
     Args:
-        path: a native or Hugging Face directory, or a published file (``.ckpt``, ``.pt``, ``.pth``).
-        config: the published ``.yaml`` (or torchaudio ``.json``) that goes with a file, if it needs one.
-        **overrides: configuration fields to change, e.g. ``reuse_mode="ref"``, ``frame_padding="chunked"``.
+        path: a native or Hugging Face directory, or a published ``.ckpt``, ``.pt`` or ``.pth``.
+        config: the ``.yaml`` (torchaudio: ``.json``) that goes with a file, if it needs one.
+        **overrides: configuration fields to change, e.g. ``reuse_mode="ref"``.
 
     Raises:
         CheckpointError: nothing there, an unknown format, or a damaged checkpoint.

@@ -1,7 +1,7 @@
-"""Explicit tables of weight names, read both ways; names that a table does not know are all reported.
+"""Explicit tables of weight names, read both ways; every name that they lack is reported.
 
 A table maps templates to templates, e.g. ``encoder.layers.{i}.fc1.{p}`` to
-``layers.{i}.feed_forward.intermediate.{p}``; ``{i}`` stands for a number, ``{p}`` for weight or bias.
+``layers.{i}.feed_forward.intermediate.{p}``; ``{i}`` is a number, ``{p}`` weight or bias.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NameTable:
         """Rename foreign weights.
 
         Raises:
-            CheckpointError: names that the table does not know, or two that mean the same; all are listed.
+            CheckpointError: all names that are unknown or mean the same as another.
         """
         kept = {
             name: t for name, t in state.items() if not any(p.match(name) for p in self.dropped)
@@ -40,7 +40,7 @@ class NameTable:
     def to_foreign(
         self, state: Mapping[str, Tensor], source: str = "our weights"
     ) -> dict[str, Tensor]:
-        """Rename our weights; the first matching row decides where several foreign names mean one of ours."""
+        """Rename our weights; of several foreign names for one of ours the first counts."""
         return _rename(state, self._backward, source)
 
 

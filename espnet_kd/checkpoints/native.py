@@ -14,5 +14,5 @@ def save_native(model: SpeechEncoder, path: str | os.PathLike[str]) -> None:
 
 
 def load_native(path: str | os.PathLike[str], **overrides: Any) -> SpeechEncoder:
-    """Load a directory written by :func:`save_native`, in eval mode; ``overrides`` change configuration fields."""
+    """Load what :func:`save_native` wrote, in eval mode; ``overrides`` change fields."""
     return SpeechEncoder.from_pretrained(path, **overrides)

@@ -1,6 +1,6 @@
-"""torchaudio's layout of wav2vec 2.0, HuBERT and WavLM: a plain state dict, its options read off the weights.
+"""torchaudio's wav2vec 2.0, HuBERT and WavLM: a plain state dict, options read off the weights.
 
-A ``.json`` file with the keyword arguments of ``torchaudio.models.wav2vec2_model`` may say what weights cannot.
+A ``.json`` file with torchaudio's keyword arguments may say what weights cannot.
 """
 
 from __future__ import annotations
@@ -169,13 +169,14 @@ def _conv_layers(
     given = options.get("extractor_conv_layer_config")
     if given is not None:
         return [list(conv) for conv in parse_literal(given)]
-    shapes = []
+    shapes: list[list[int]] = []
     while f"feature_extractor.conv_layers.{len(shapes)}.conv.weight" in weights:
         weight = weights[f"feature_extractor.conv_layers.{len(shapes)}.conv.weight"]
         shapes.append([weight.size(0), weight.size(2)])
     if any(kernel not in _STRIDES for _, kernel in shapes):
         raise CheckpointError(
-            f"the strides of {source} cannot be told from its kernels; give --config with extractor_conv_layer_config"
+            f"the strides of {source} cannot be told from its kernels; give --config with "
+            "extractor_conv_layer_config"
         )
     return [[channels, kernel, _STRIDES[kernel]] for channels, kernel in shapes]
 

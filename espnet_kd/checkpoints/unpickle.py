@@ -73,7 +73,7 @@ def _refusal(file: Path, error: pickle.UnpicklingError) -> str:
     if marker in text:
         name = text.split(marker, 1)[1].split(" ", 1)[0]
         return (
-            f"checkpoint {file} wants to load {name}, which is not on the allow-list, and was refused. "
+            f"checkpoint {file} was refused: it wants to load {name}, not on the allow-list. "
             "If you trust the file, export its plain weights with the program that made it."
         )
     return f"checkpoint {file} is not a readable checkpoint or is damaged; fetch or save it again"

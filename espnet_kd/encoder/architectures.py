@@ -84,7 +84,7 @@ def wavlm_large() -> SpeechEncoderConfig:
 
 @register_architecture
 def armhubert() -> SpeechEncoderConfig:
-    """ARMHuBERT-960h, 26.45 M parameters with its heads: every other layer reuses an attention map."""
+    """ARMHuBERT-960h, 26.45 M parameters with heads: every other layer reuses a map."""
     return _student("armhubert", width=480, ffn_dim=864, reuse=True)
 
 
@@ -110,13 +110,13 @@ def maskhubert() -> SpeechEncoderConfig:
 
 @register_architecture
 def starhubert() -> SpeechEncoderConfig:
-    """STaRHuBERT, 22.3 M parameters, no heads (Jang et al., arXiv 2312.09040); dimensions inferred from the count."""
+    """STaRHuBERT, 22.3 M parameters, no heads (arXiv 2312.09040); dimensions inferred."""
     return _without_heads(_student("starhubert", width=432, ffn_dim=976, reuse=False))
 
 
 @register_architecture
 def starhubert_l() -> SpeechEncoderConfig:
-    """STaRHuBERT-L, 26.6 M parameters, no heads; dimensions inferred from the count."""
+    """STaRHuBERT-L, 26.6 M parameters, no heads; dimensions inferred from the counts."""
     return _without_heads(_student("starhubert", width=480, ffn_dim=1024, reuse=False))
 
 

@@ -41,7 +41,7 @@ class FullAttention(nn.Module):
     def forward(
         self, x_BTD: Tensor, padding_BK: Tensor | None, bias_HTK: Tensor | None, need_map: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Output (B, T, D) and, if asked for, the map (B, H, T, K) after softmax and before dropout."""
+        """Output (B, T, D) and, if asked for, the map (B, H, T, K), before its dropout."""
         q_BHTd, k_BHKd, v_BHKd = (
             split_heads(proj(x_BTD), self.num_heads)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
@@ -63,7 +63,7 @@ class FullAttention(nn.Module):
 
 
 class ReusedAttention(nn.Module):
-    """Attention with only value and output projections; its weights come from an earlier layer's map."""
+    """Attention with only value and output projections, weighted by an earlier layer's map."""
 
     def __init__(self, width: int, num_heads: int, head_dim: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class ReusedAttention(nn.Module):
 
 @dataclass
 class SharedMap:
-    """A computed attention map and the weights that its reusing layers derive from it, once for all of them."""
+    """A computed attention map and the weights that all its reusing layers derive from it."""
 
     map_BHTK: Tensor
     padding_BK: Tensor | None
@@ -95,7 +95,7 @@ class SharedMap:
 
     @cached_property
     def _second_softmax(self) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of the softmax over the map itself (defect D1 of the published code).
+        """Numerator and denominator of the softmax over the map (published defect D1).
 
         A map lies in [0, 1], so the exponential needs no shift; dividing after the value product
         touches T x d numbers instead of T x K.
@@ -108,13 +108,13 @@ class SharedMap:
 
 
 def mix_heads(map_BHTK: Tensor) -> Tensor:
-    """Defect D2 of the published code: (H, B, T, K) memory read as (B, H, T, K), mixing utterances."""
+    """Published defect D2: (H, B, T, K) memory read as (B, H, T, K), which mixes utterances."""
     return map_BHTK.transpose(0, 1).reshape(map_BHTK.shape)
 
 
 def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
     """(B, T, H*d) -> (B, H, T, d)."""
-    return x_BTD.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    return x_BTD.view(*x_BTD.shape[:2], num_heads, -1).transpose(1, 2)
 
 
 def merge_heads(x_BHTd: Tensor) -> Tensor:

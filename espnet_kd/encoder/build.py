@@ -1,4 +1,4 @@
-"""From a configuration and weights under our names to a model: the last step of every checkpoint format."""
+"""From configuration and weights under our names to a model: the last step of every format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_encoder(
 ) -> SpeechEncoder:
     """An encoder in eval mode with exactly ``state`` as its weights.
 
-    ``overrides`` change configuration fields; ``head_dim=0`` drops the projection heads and their weights.
+    ``overrides`` change configuration fields; ``head_dim=0`` drops the projection heads.
 
     Raises:
         CheckpointError: weights that do not fit.

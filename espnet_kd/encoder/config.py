@@ -29,22 +29,22 @@ class LayerConfig:
     """One Transformer layer; a pruned or attention-reusing layer is only another record."""
 
     attention: str = "full"
-    """`full` computes its attention map, `reused` takes the map of the last full layer, `none` has no attention."""
+    """`full` computes its map, `reused` takes that of the last full layer, `none` has neither."""
 
     num_heads: int = 12
     """Attention heads of this layer (HuBERT Base: 12)."""
 
     head_dim: int = 64
-    """Width of one head; heads x width need not equal the model's width after pruning (HuBERT Base: 64)."""
+    """Width of one head; after pruning, heads x width may differ from D (HuBERT Base: 64)."""
 
     ffn_dim: int = 3072
     """Intermediate units of the feed-forward block, 0 for none (HuBERT Base: 3072)."""
 
     kept_heads: list[int] | None = None
-    """Indexes of the heads that pruning left, needed to pick WavLM's position bias; null means all."""
+    """Heads that pruning left, as indexes into WavLM's position bias; null means all."""
 
     time_reduction: int = 1
-    """Frames that a strided convolution merges into one before this layer; 1 keeps the frame rate (all published)."""
+    """Frames that a strided convolution merges into one before this layer (published: 1)."""
 
     time_reduction_kernel: int = 2
     """Kernel of that convolution (FitHuBERT: 2)."""
@@ -67,7 +67,7 @@ class SpeechEncoderConfig:
     """Samples per second of the waveform (all published models: 16000)."""
 
     normalize_waveform: bool = False
-    """Normalise each waveform to mean 0 and variance 1 over its own samples (Base: no, Large: yes)."""
+    """Bring each waveform to mean 0 and variance 1 over its own samples (Large: yes)."""
 
     # --- Convolutional front end
     conv_layers: list[list[int]] = field(
@@ -89,7 +89,7 @@ class SpeechEncoderConfig:
     """Width D of the Transformer (HuBERT Base: 768)."""
 
     feature_projection: bool = True
-    """Linear layer from the last convolution to D; students whose convolutions end at D have none."""
+    """Linear layer from the last convolution to D; students that end at D have none."""
 
     feature_layer_norm: bool = True
     """LayerNorm over the last convolution's channels before the projection (all published: yes)."""
@@ -104,15 +104,16 @@ class SpeechEncoderConfig:
     """Groups of the positional convolution (HuBERT: 16)."""
 
     frame_padding: str = "conv"
-    """`conv`: valid frames by the convolutions' length formula; `chunked`: fairseq HuBERT's and WavLM's rule,
-    a frame is padding when its whole share of samples is (gives 0 to 2 more frames)."""
+    """`conv`: valid frames by the convolutions' length formula; `chunked`: the rule of fairseq's
+    HuBERT and of WavLM, a frame is padding when its whole share of samples is (0 to 2 frames more).
+    """
 
     # --- Transformer
     layers: list[LayerConfig] = field(default_factory=lambda: [LayerConfig() for _ in range(12)])
     """One record per layer (HuBERT Base: 12 equal ones)."""
 
     norm_first: bool = False
-    """LayerNorm before each block and after the last layer (Large) instead of after each block (Base)."""
+    """LayerNorm before each block and after the last layer (Large), not after each block (Base)."""
 
     activation: str = "gelu"
     """Activation of the feed-forward blocks (all published: exact GELU)."""
@@ -121,12 +122,13 @@ class SpeechEncoderConfig:
     """Epsilon of every normalisation (all published: 1e-5)."""
 
     reuse_mode: str = "fixed"
-    """How a reused attention map is applied: `fixed` repeats the softmax that the published weights were trained
-    with and keeps utterances apart; `ref` also mixes heads and utterances of a batch as the published code does,
-    bit for bit; `single` uses the map as it is (best for new students)."""
+    """How a reused map is applied: `fixed` repeats the softmax that published weights were trained
+    with and keeps utterances apart; `ref` also mixes heads and utterances of a batch as the
+    published code does; `single` uses the map as it is (best for new students).
+    """
 
     layer_grad_scale: bool = False
-    """Scale gradients by depth so that every head's loss weighs alike (ARMHuBERT: yes, MaskHuBERT: no)."""
+    """Scale gradients by depth so that every head's loss weighs alike (ARMHuBERT: yes)."""
 
     num_buckets: int = 0
     """Buckets of the relative position bias, 0 for none (WavLM: 320)."""
@@ -135,19 +137,20 @@ class SpeechEncoderConfig:
     """Largest distance in frames that the relative position bias tells apart (WavLM: 800)."""
 
     total_heads: int = 0
-    """Heads of the relative position bias before pruning; 0 means those of the first layer (WavLM Base: 12)."""
+    """Heads of the position bias before pruning; 0 means the first layer's (WavLM Base: 12)."""
 
     # --- Heads and outputs
     head_dim: int = 0
-    """Width of the per-layer projection heads used in distillation, 0 for no heads (ARMHuBERT: 768)."""
+    """Width of the per-layer projection heads for distillation, 0 for none (ARMHuBERT: 768)."""
 
     hidden_states: str = "layers"
-    """What `hidden_states` lists: `heads` (projections, as ARMHuBERT's upstream), `layers` (layer outputs, as
-    STaRHuBERT's), `transformers` (the input of the first layer and all outputs, as Hugging Face)."""
+    """What `hidden_states` lists: `heads` (projections, as ARMHuBERT's upstream), `layers` (layer
+    outputs, as STaRHuBERT's), `transformers` (first layer's input and all outputs).
+    """
 
     # --- Regularisation (training only)
     dropout: float = 0.1
-    """Dropout after attention, after the feed-forward block and on the encoder's input (Base: 0.1)."""
+    """Dropout after attention, after the feed-forward block and on the input (Base: 0.1)."""
 
     attention_dropout: float = 0.1
     """Dropout on attention maps of `full` layers; reused maps are never dropped (Base: 0.1)."""

@@ -1,4 +1,4 @@
-"""From configuration to modules: one method per part; read it top to bottom and you know the architecture."""
+"""From configuration to modules, one method per part: from top to bottom, the architecture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from espnet_kd.encoder.positions import PositionalConv, PositionGate, RelativePo
 
 
 class EncoderFactory:
-    """Builds the parts of a :class:`~espnet_kd.encoder.model.SpeechEncoder`, initialised as published."""
+    """Builds the parts of a :class:`SpeechEncoder`, initialised as published."""
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         self.config = config

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ProjectionHeads(nn.ModuleList):
-    """One Linear per layer; where the widths agree the head is the identity and has no parameters."""
+    """One Linear per layer; where the widths agree, the identity without parameters."""
 
     def __init__(self, num_layers: int, width: int, head_dim: int) -> None:
         same = width == head_dim

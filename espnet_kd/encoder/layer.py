@@ -1,4 +1,4 @@
-"""One Transformer layer in the two residual forms, and the convolution that merges frames before it.
+"""One Transformer layer in the two residual forms, and the convolution that merges frames.
 
 Shapes: B utterances, T frames, D width, F feed-forward units.
 """
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass
 class AttentionContext:
-    """What the layers of one forward pass share: padding, position bias and the last attention map."""
+    """What the layers of one pass share: padding, position bias and the last attention map."""
 
     padding_BT: Tensor | None
     bias_HTT: Tensor | None
@@ -78,7 +78,7 @@ class TransformerLayer(nn.Module):
     def forward(
         self, x_BTD: Tensor, context: AttentionContext, need_map: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) -> (B, T, D) and the attention map (B, H, T, T) if asked for and computed here."""
+        """(B, T, D) -> (B, T, D) and the map (B, H, T, T) if asked for and computed here."""
         if self.norm_first:
             return self._pre_norm(x_BTD, context, need_map)
         return self._post_norm(x_BTD, context, need_map)
@@ -115,12 +115,13 @@ class TransformerLayer(nn.Module):
             if self.offers_map and map_BHTT is not None:
                 context.publish(map_BHTT)
             return y_BTD, map_BHTT if need_map else None
-        assert isinstance(self.attention, ReusedAttention) and context.shared is not None
+        assert isinstance(self.attention, ReusedAttention)
+        assert context.shared is not None
         return self.attention(x_BTD, context.shared), None
 
 
 class TimeReduction(nn.Module):
-    """Strided convolution that merges ``factor`` frames into one; the last group is completed with zeros."""
+    """Strided convolution that merges ``factor`` frames into one, the last ones with zeros."""
 
     def __init__(self, width: int, kernel: int, factor: int) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ from espnet_kd.utils.model_directory import read_model, write_model
 class SpeechEncoder(nn.Module):
     """Teacher and student alike; what they are is in ``config``.
 
-    A batch is zero-padded waveforms (B, S) and, unless all are equally long, their lengths in samples.
+    A batch is zero-padded waveforms (B, S) and, unless all are equally long, their lengths.
     """
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
@@ -57,7 +57,7 @@ class SpeechEncoder(nn.Module):
         """Load a native directory (`config.json` + `model.safetensors`) in eval mode.
 
         Raises:
-            CheckpointError: files missing, cut short or of another model; every wrong key is listed.
+            CheckpointError: files missing, damaged or of another model; all wrong keys are listed.
         """
         from espnet_kd.encoder.build import build_encoder
 
@@ -120,7 +120,7 @@ class SpeechEncoder(nn.Module):
         )
 
     def embed(self, x_BS: Tensor, lengths_B: Tensor | None = None) -> FrameFeatures:
-        """Front end and projection: (B, S) -> (B, T, D). Run it once where several passes share the audio."""
+        """Front end and projection, (B, S) -> (B, T, D): once, where several passes share audio."""
         self._check_batch(x_BS, lengths_B)
         if self.config.normalize_waveform:
             x_BS = padding.normalize_waveform(x_BS, lengths_B)
@@ -195,11 +195,13 @@ class SpeechEncoder(nn.Module):
     def _mask_frames(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         if self.mask_embedding is None:
             raise KDError(
-                "this encoder has no mask embedding; build it with mask_embedding: true to mask frames"
+                "this encoder has no mask embedding; build it with mask_embedding: true to "
+                "mask frames"
             )
         if mask_BT.shape != x_BTD.shape[:2]:
             raise KDError(
-                f"mask has shape {tuple(mask_BT.shape)} but the batch has frames {tuple(x_BTD.shape[:2])}"
+                f"mask has shape {tuple(mask_BT.shape)} but the batch has frames "
+                f"{tuple(x_BTD.shape[:2])}"
             )
         return torch.where(mask_BT[..., None], self.mask_embedding.to(x_BTD.dtype), x_BTD)
 
@@ -242,11 +244,13 @@ class SpeechEncoder(nn.Module):
     def _check_batch(self, x_BS: Tensor, lengths_B: Tensor | None) -> None:
         if x_BS.dim() != 2:
             raise AudioError(
-                f"waveforms must be a (batch, samples) tensor of mono audio, not {tuple(x_BS.shape)}"
+                "waveforms must be a (batch, samples) tensor of mono audio, not "
+                f"{tuple(x_BS.shape)}"
             )
         if x_BS.size(1) < self.min_samples:
             raise AudioError(
-                f"waveforms of {x_BS.size(1)} samples are too short: {self.min_samples} give the first frame"
+                f"waveforms of {x_BS.size(1)} samples are too short: {self.min_samples} give "
+                "the first frame"
             )
         if lengths_B is not None and lengths_B.shape != x_BS.shape[:1]:
             raise AudioError(

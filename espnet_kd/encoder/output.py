@@ -49,7 +49,7 @@ class EncoderOutput:
     """N x (B, T, D): output of each layer, before heads and before a final LayerNorm."""
 
     layer_input: Tensor | None = None
-    """(B, T, D): what enters the first layer (after positions and, for post-norm models, LayerNorm)."""
+    """(B, T, D): what enters the first layer, after positions and a post-norm model's LayerNorm."""
 
     projections: list[Tensor] | None = None
     """N x (B, T, head_dim): outputs of the projection heads, None without heads."""

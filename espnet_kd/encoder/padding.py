@@ -14,7 +14,7 @@ from espnet_kd.errors import AudioError
 
 
 def conv_lengths(lengths_B: Tensor, conv_layers: Sequence[Sequence[int]]) -> Tensor:
-    """Frames left of ``lengths_B`` samples: floor((n - kernel) / stride) + 1 per convolution, at least 0."""
+    """Frames of ``lengths_B`` samples: floor((n - kernel) / stride) + 1 per convolution, or 0."""
     for _, kernel, stride in conv_layers:
         lengths_B = torch.div(lengths_B - kernel, stride, rounding_mode="floor") + 1
         lengths_B = lengths_B.clamp(min=0)
@@ -23,7 +23,7 @@ def conv_lengths(lengths_B: Tensor, conv_layers: Sequence[Sequence[int]]) -> Ten
 
 def chunked_lengths(lengths_B: Tensor, num_samples: int, num_frames: int) -> Tensor:
     """Frames by fairseq HuBERT's rule: the padded waveform is cut into T equal chunks of samples,
-    and a frame is padding when all samples of its chunk are (spec: 0 to 2 frames more than by convolution).
+    and a frame is padding when all samples of its chunk are (0 to 2 frames more than by `conv`).
     """
     chunk = num_samples // num_frames
     frames_B = torch.div(lengths_B + chunk - 1, chunk, rounding_mode="floor")
@@ -50,7 +50,7 @@ def padding_mask(frame_lengths_B: Tensor, num_frames: int) -> Tensor | None:
 
 
 def normalize_waveform(x_BS: Tensor, lengths_B: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """Each waveform with mean 0 and variance 1 over its own samples; padding becomes 0 (fairseq's `normalize`)."""
+    """Each waveform with mean 0 and variance 1 over its own samples; padding becomes 0."""
     if lengths_B is None:
         return torch.nn.functional.layer_norm(x_BS, x_BS.shape[-1:], eps=eps)
     positions_S = torch.arange(x_BS.size(1), device=x_BS.device)

@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 
 class PositionalConv(nn.Module):
-    """Grouped, weight-normed convolution over frames, then GELU; its output is added to its input."""
+    """Grouped, weight-normed convolution over frames, then GELU; added to its input."""
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class PositionGate(nn.Module):
         """Gated bias (B, kept heads, T, K)."""
         batch, frames, _ = x_BTD.shape
         x_BHTd = x_BTD.view(batch, frames, self.num_heads, -1).transpose(1, 2)
-        const = self.const
+        const: Tensor = self.const
         if self.kept_heads is not None:
             x_BHTd, const = x_BHTd[:, self.kept_heads], const[:, self.kept_heads]
             bias_HTK = bias_HTK[self.kept_heads]

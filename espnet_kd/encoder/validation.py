@@ -40,7 +40,7 @@ def _front_end_problems(config: SpeechEncoderConfig) -> Iterator[str]:
         yield "conv_layers is empty; at least one [channels, kernel, stride] is needed"
     for index, conv in enumerate(config.conv_layers):
         if len(conv) != 3 or any(not isinstance(n, int) or n < 1 for n in conv):
-            yield f"conv_layers[{index}] is {conv}; it must be [channels, kernel, stride], all positive"
+            yield f"conv_layers[{index}] is {conv}; it must be positive [channels, kernel, stride]"
     if config.conv_layers and not config.feature_projection:
         channels = config.conv_layers[-1][0]
         if channels != config.embed_dim:
@@ -58,7 +58,10 @@ def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
         if getattr(config, name) < 0:
             yield f"{name} is {getattr(config, name)}; it must not be negative"
     if config.pos_conv_groups > 0 and config.embed_dim % config.pos_conv_groups:
-        yield f"embed_dim {config.embed_dim} is not a multiple of pos_conv_groups {config.pos_conv_groups}"
+        yield (
+            f"embed_dim {config.embed_dim} is not a multiple of pos_conv_groups "
+            f"{config.pos_conv_groups}"
+        )
     for name in (
         "dropout",
         "attention_dropout",
@@ -89,15 +92,21 @@ def _one_layer_problems(
 
     where = f"layers[{index}]"
     if layer.attention not in ATTENTION_KINDS:
-        yield f"{where}.attention is {layer.attention!r}; it must be one of {', '.join(ATTENTION_KINDS)}"
+        allowed = ", ".join(ATTENTION_KINDS)
+        yield f"{where}.attention is {layer.attention!r}; it must be one of {allowed}"
     if layer.attention != "none" and (layer.num_heads < 1 or layer.head_dim < 1):
         yield f"{where} needs at least one head of width 1 or attention: none"
     if layer.ffn_dim < 0 or layer.time_reduction < 1 or layer.time_reduction_kernel < 1:
-        yield f"{where}: ffn_dim must not be negative, time_reduction and its kernel must be at least 1"
+        yield (
+            f"{where}: ffn_dim must not be negative, time_reduction and its kernel must be at "
+            "least 1"
+        )
     if layer.attention == "reused" and (source is None or layer.time_reduction > 1):
-        yield f"{where} reuses an attention map, but no earlier layer at its frame rate computes one"
+        yield f"{where} reuses a map, but no earlier layer at its frame rate computes one"
     elif layer.attention == "reused" and source is not None and source.num_heads != layer.num_heads:
-        yield f"{where} has {layer.num_heads} heads but the map that it reuses has {source.num_heads}"
+        yield (
+            f"{where} has {layer.num_heads} heads but the map that it reuses has {source.num_heads}"
+        )
     yield from _kept_head_problems(config, where, layer)
 
 
@@ -117,11 +126,17 @@ def _kept_head_problems(
         or len(set(kept)) != len(kept)
         or any(not 0 <= head < config.bias_heads for head in kept)
     ):
-        yield f"{where}.kept_heads {kept} must be {layer.num_heads} different indexes below {config.bias_heads}"
+        yield (
+            f"{where}.kept_heads {kept} must be {layer.num_heads} different indexes "
+            f"below {config.bias_heads}"
+        )
 
 
 def _head_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     if config.hidden_states == "heads" and not config.head_dim:
         yield "hidden_states is 'heads' but head_dim is 0, so there are no heads"
     if config.num_buckets and config.layers and config.embed_dim % config.bias_heads:
-        yield f"embed_dim {config.embed_dim} is not a multiple of the {config.bias_heads} heads of the position bias"
+        yield (
+            f"embed_dim {config.embed_dim} is not a multiple of the {config.bias_heads} heads "
+            "of the position bias"
+        )

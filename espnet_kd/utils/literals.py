@@ -1,4 +1,4 @@
-"""Option strings that hold Python lists, such as ``[(512,10,5)] + [(512,3,2)] * 4``, read without eval."""
+"""Option strings that hold lists, such as ``[(512,10,5)] + [(512,3,2)] * 4``, without eval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_ITEMS = 10_000
 
 
 def parse_literal(text: Any) -> Any:
-    """The value of a literal; lists may be joined with ``+`` and repeated with ``*``. Non-strings pass through.
+    """The value of a literal, lists joined with ``+`` and repeated with ``*``; others pass through.
 
     Raises:
         ConfigError: anything but literals, ``+`` and ``*``.

@@ -1,4 +1,4 @@
-"""A model on disk: a directory with ``config.json`` and ``model.safetensors`` that belong together."""
+"""A model on disk: ``config.json`` and ``model.safetensors`` that belong together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     document = read_json(folder / CONFIG_FILE)
     if document.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE} describes a {document.get('model_type')!r} model, not one of ours; "
+            f"{folder / CONFIG_FILE} describes a {document.get('model_type')!r} model, not one "
+            "of ours; "
             "espnet_kd.load_model tells the formats apart"
         )
     if int(document.get("format_version", 0)) > FORMAT_VERSION:
@@ -102,7 +103,8 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{file} ({file.stat().st_size:,} bytes) is damaged or cut short: {error}. Fetch or save it again."
+            f"{file} ({file.stat().st_size:,} bytes) is damaged or cut short: {error}. Fetch "
+            "or save it again."
         ) from None
     return state
 

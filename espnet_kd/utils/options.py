@@ -18,7 +18,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, subject: str) -> T:
     """Build dataclass ``cls`` from ``values``; nested dataclasses and lists of them are built too.
 
     Raises:
-        ConfigError: unknown keys (with the closest valid names) and wrong types, with their key paths.
+        ConfigError: unknown keys (with the closest valid names) and wrong types, all listed.
     """
     problems: list[str] = []
     built = _build(cls, values, "", problems)
@@ -37,7 +37,8 @@ def unknown_key(key: str, known: typing.Iterable[str]) -> str:
 def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
         problems.append(
-            f"{path or 'the configuration'} must be a mapping of option names to values, not {values!r}"
+            f"{path or 'the configuration'} must be a mapping of option names to values, not "
+            f"{values!r}"
         )
         return None
     hints = typing.get_type_hints(cls)
@@ -69,7 +70,7 @@ def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
-    """``value`` as type ``hint``: int to float, list to tuple and the like; anything else is a problem."""
+    """``value`` as type ``hint``, int to float, list to tuple; anything else is a problem."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(hint, value, where, problems)
@@ -89,7 +90,8 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return float(value)  # YAML 1.1 reads 5e-3 as a string
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
-            f"{where} is {value!r} ({type(value).__name__}); expected {getattr(hint, '__name__', hint)}"
+            f"{where} is {value!r} ({type(value).__name__}); expected "
+            f"{getattr(hint, '__name__', hint)}"
         )
     return value
 

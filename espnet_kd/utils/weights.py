@@ -25,7 +25,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
     ]
     if missing or unexpected or shapes:
         raise CheckpointError(
-            f"the weights in {source} do not fit its configuration; use the configuration that belongs to them"
+            f"the weights in {source} do not fit its configuration; use the configuration that "
+            "belongs to them"
             + listing("missing", missing)
             + listing("unexpected", unexpected)
             + listing("of another shape", shapes)
