@@ -62,6 +62,9 @@ class _AfterImportFinder(MetaPathFinder):
             execute(module)
             for callback in self.callbacks.pop(name, []):
                 callback(module)
+            # Nothing left to wait for: take no further part in anybody's imports.
+            if not self.callbacks and self in sys.meta_path:
+                sys.meta_path.remove(self)
 
         # On the instance: the module keeps its own loader (source lookup, resources).
         loader.exec_module = execute_then_call  # type: ignore[method-assign]

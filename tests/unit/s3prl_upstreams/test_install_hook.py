@@ -69,6 +69,13 @@ def test_stock_code_sees_our_names(folder):
     assert start_python(folder / "site", path, code) == ("True kd_student_url", "")
 
 
+def test_the_hook_leaves_once_it_was_used(folder):
+    find = "[f for f in sys.meta_path if 'espnet_kd' in type(f).__module__]"
+    code = f"import sys; before = len({find}); import s3prl.hub; print(before, len({find}))"
+    out = start_python(folder / "site", f"{ROOT}:{folder / 'fake'}", code)
+    assert out == ("1 0", "")
+
+
 def test_a_clash_is_told_and_breaks_nothing(folder):
     hub = folder / "fake" / "s3prl" / "hub.py"
     hub.write_text(hub.read_text() + "def armhubert(): return 'theirs'\n")
