@@ -1,0 +1,108 @@
+# Stage handling, the same in every recipe. Source it after parse_options.sh; it reads
+# stage, stop_stage, skip_stages and expdir.
+#
+#   stages_check 0 8
+#   if stage 3 "Distil the student" "4 minutes, 20 MB"; then ...; fi
+#   need data/train/wav.scp 1
+#   stages_done
+#
+# 0 checks and teacher, 1 data, 2 teacher-side preparation, 3 train, 4 second phase / export,
+# 5 decode, 6 score or SUPERB, 7 pack, 8 upload (off by default).
+
+kd_current=none
+kd_started=0
+kd_times=()
+
+say() { echo "[$(date '+%H:%M:%S')] $*" >&2; }
+
+die() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+# stages_check FIRST LAST: refuse stages that do not exist.
+stages_check() {
+    local first=$1 last=$2 name value
+    for name in stage stop_stage; do
+        value=${!name}
+        if ! [[ $value =~ ^[0-9]+$ ]] || ((value < first || value > last)); then
+            die "--$name $value: this recipe has the stages $first to $last"
+        fi
+    done
+    if ((stage > stop_stage)); then
+        die "--stage $stage is after --stop_stage $stop_stage"
+    fi
+    for value in ${skip_stages:-}; do
+        if ! [[ $value =~ ^[0-9]+$ ]] || ((value < first || value > last)); then
+            die "--skip_stages '$skip_stages': $value is not one of the stages $first to $last"
+        fi
+    done
+}
+
+# stage N TITLE COST: true if stage N is to be run now; announces it.
+stage() {
+    local number=$1 title=$2 cost=$3 skipped
+    kd_finish_stage
+    ((number >= stage && number <= stop_stage)) || return 1
+    for skipped in ${skip_stages:-}; do
+        if ((skipped == number)); then
+            say "stage $number ($title): skipped"
+            return 1
+        fi
+    done
+    kd_current=$number
+    kd_started=$SECONDS
+    say "stage $number: $title (cost: $cost)"
+}
+
+kd_finish_stage() {
+    if [ "$kd_current" != none ]; then
+        kd_times+=("$kd_current:$((SECONDS - kd_started))")
+        say "stage $kd_current: done in $((SECONDS - kd_started)) s"
+        kd_current=none
+    fi
+}
+
+# stages_done: end the last stage and say how long each took.
+stages_done() {
+    kd_finish_stage
+    local entry line=""
+    for entry in "${kd_times[@]}"; do
+        line+=" ${entry%%:*}: ${entry##*:} s"
+    done
+    say "finished; seconds per stage:${line:- none}"
+}
+
+# need PATH STAGE [WHAT]: PATH must exist, else say which stage makes it.
+need() {
+    [ -e "$1" ] && return 0
+    die "stage $kd_current needs $1${3:+ ($3)}, which stage $2 makes; run ./run.sh --stage $2"
+}
+
+# wait_all PID...: wait for background jobs; fail if any failed, after all have ended.
+wait_all() {
+    local pid failed=0
+    for pid in "$@"; do
+        wait "$pid" || failed=1
+    done
+    return $failed
+}
+
+# Stop the background jobs of this recipe when it is interrupted or fails.
+kd_stop_jobs() {
+    local pids
+    pids=$(jobs -p)
+    [ -z "$pids" ] || kill $pids 2>/dev/null || true
+}
+
+kd_on_exit() {
+    local code=$?
+    kd_stop_jobs
+    if [ $code -ne 0 ] && [ "$kd_current" != none ]; then
+        say "stage $kd_current failed; mend it and go on with ./run.sh --stage $kd_current"
+    fi
+    exit $code
+}
+trap kd_on_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM

@@ -1,0 +1,66 @@
+"""The local runner honours the interface CMD [--gpu N] [JOB=1:N] LOG COMMAND."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.unit.egs.conftest import TEMPLATE
+
+
+@pytest.fixture
+def run(tmp_path):
+    def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(TEMPLATE / "run_local.sh"), *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    return start
+
+
+def test_log_holds_command_output_and_code(run, tmp_path):
+    result = run("--gpu", "0", "--mem", "4G", "log/x.log", "echo", "two words", "it's")
+    assert result.returncode == 0
+    lines = (tmp_path / "log/x.log").read_text().splitlines()
+    assert lines[0] == "# echo two\\ words it\\'s"
+    assert "two words it's" in lines
+    assert lines[-1].startswith("# ended (code 0)")
+
+
+def test_job_array(run, tmp_path):
+    result = run("JOB=1:3", "log/x.JOB.log", "sh", "-c", "echo part JOB of 3")
+    assert result.returncode == 0
+    for job in (1, 2, 3):
+        assert f"part {job} of 3" in (tmp_path / f"log/x.{job}.log").read_text()
+
+
+def test_a_failure_is_reported_with_the_end_of_its_log(run):
+    result = run("JOB=1:3", "x.JOB.log", "sh", "-c", "echo reason JOB; [ JOB != 2 ]")
+    assert result.returncode != 0
+    assert "the end of x.2.log" in result.stderr
+    assert "reason 2" in result.stderr
+    assert "reason 1" not in result.stderr
+
+
+@pytest.mark.parametrize("watch", ["", "show"])
+def test_code_is_kept_with_and_without_watching(run, tmp_path, watch):
+    result = run("x.log", "sh", "-c", "echo show me; echo hide; exit 7", watch=watch)
+    assert result.returncode == 7
+    assert ("show me" in result.stderr.splitlines()) == bool(watch)
+    assert "# ended (code 7)" in (tmp_path / "x.log").read_text()
+
+
+def test_threads_reach_the_command(run, tmp_path):
+    run("--num_threads", "3", "x.log", "sh", "-c", "echo threads $OMP_NUM_THREADS")
+    assert "threads 3" in (tmp_path / "x.log").read_text()
+
+
+def test_usage(run):
+    assert run("only.log").returncode == 2

@@ -1,0 +1,99 @@
+"""--stage, --stop_stage, --skip_stages and what happens when an input is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_stages_run_in_order_and_say_what_they_cost(recipe):
+    result = recipe("--stop_stage", "1")
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == ["made zero", "made one true [a b]"]
+    assert "stage 0: First (cost: 1 s)" in result.stderr
+    assert "seconds per stage: 0: 0 s 1: " in result.stderr
+
+
+def test_stage_starts_later(recipe, tmp_path):
+    (tmp_path / "zero").touch()
+    result = recipe("--stage", "1", "--stop_stage", "1")
+    assert result.stdout.splitlines() == ["made one true [a b]"]
+
+
+def test_missing_input_names_the_stage_that_makes_it(recipe):
+    result = recipe("--stage", "1")
+    assert result.returncode == 1
+    assert "stage 1 needs zero (what stage 0 leaves), which stage 0 makes" in result.stderr
+    assert "./run.sh --stage 0" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_failure_says_where_to_go_on(recipe):
+    result = recipe()
+    assert result.returncode == 1
+    assert "stage 2 failed; mend it and go on with ./run.sh --stage 2" in result.stderr
+
+
+def test_skipped_stages(recipe):
+    result = recipe("--skip_stages", "0 2")
+    assert result.returncode == 1
+    assert "stage 0 (First): skipped" in result.stderr
+    assert "stage 1 needs zero" in result.stderr
+
+
+def test_upload_is_off_by_default(recipe, tmp_path):
+    for name in ("zero", "one"):
+        (tmp_path / name).touch()
+    assert "uploaded" not in recipe().stdout
+    assert recipe("--stage", "3", "--stop_stage", "3").stdout == "uploaded\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--stage", "4"), "--stage 4: this recipe has the stages 0 to 3"),
+        (("--stop_stage", "9"), "--stop_stage 9: this recipe has the stages 0 to 3"),
+        (("--stage", "-1"), "--stage -1"),
+        (("--stage", "two"), "--stage two"),
+        (("--stage", "2", "--stop_stage", "1"), "--stage 2 is after --stop_stage 1"),
+        (("--skip_stages", "1 7"), "7 is not one of the stages"),
+    ],
+)
+def test_stages_that_do_not_exist(recipe, options, message):
+    result = recipe(*options)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--unknown", "1"), "unknown option --unknown"),
+        (("--stage",), "--stage needs a value"),
+        (("loose",), "unexpected argument 'loose'"),
+        (("--lucky", "maybe"), "--lucky is true or false, not 'maybe'"),
+        (("--PATH", "/"), "unknown option --PATH"),
+        (("--kd_times", "1"), "unknown option --kd_times"),
+    ],
+)
+def test_wrong_options(recipe, options, message):
+    result = recipe(*options)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--some_name", "x; echo $(hi)"), ("--some-name=x; echo $(hi)",)],
+)
+def test_values_are_never_executed(recipe, options):
+    result = recipe("--stop_stage", "1", "--lucky=false", *options)
+    assert result.stdout.splitlines()[-1] == "made one false [x; echo $(hi)]"
+
+
+def test_help(recipe):
+    result = recipe("--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("A recipe of three stages.\nIts second line of help.\n")
+    assert "--some_name" in result.stdout
+    assert "made zero" not in result.stdout
