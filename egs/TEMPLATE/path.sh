@@ -1,5 +1,5 @@
 # Finds the Python to use and the source tree; every recipe's path.sh sources this file.
-# Set "python" (option --python) to use a particular interpreter.
+# The interpreter: --python, else the .venv of `make setup`, else the active python3.
 
 MAIN_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export MAIN_ROOT
@@ -10,7 +10,7 @@ sys.exit(any(u.find_spec(m) is None for m in ("torch", "espnet2", "s3prl")))' >/
 }
 
 if [ -z "${python:-}" ]; then
-    for kd_candidate in python3 python "$MAIN_ROOT/.venv/bin/python"; do
+    for kd_candidate in "$MAIN_ROOT/.venv/bin/python" python3 python; do
         if command -v "$kd_candidate" >/dev/null 2>&1 && kd_has_packages "$kd_candidate"; then
             python=$kd_candidate
             break
@@ -29,7 +29,7 @@ export PYTHONPATH="$MAIN_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export PATH="$MAIN_ROOT/egs/TEMPLATE:$PATH"
 export PYTHONIOENCODING=UTF-8
 export LC_ALL=C
+# One thread per process: the processes are what is run in parallel.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export MPLBACKEND=${MPLBACKEND:-Agg}
-# numba (a dependency of S3PRL) compiles on first use; keep that out of the source tree.
 export TOKENIZERS_PARALLELISM=false
