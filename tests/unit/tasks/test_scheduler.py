@@ -1,0 +1,56 @@
+"""linear_warmup_decay under ESPnet: one step per update, from every group's own rate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.tasks.scheduler import LinearWarmupDecay
+
+
+def optimizer() -> torch.optim.Optimizer:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    return torch.optim.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, (1.0, 4.0))])
+
+
+def rates(sgd: torch.optim.Optimizer, scheduler: LinearWarmupDecay, steps: int) -> list[float]:
+    found = []
+    for _ in range(steps):
+        found.append(sgd.param_groups[0]["lr"])
+        assert sgd.param_groups[1]["lr"] == pytest.approx(4 * found[-1])
+        sgd.step()
+        scheduler.step()
+    return found
+
+
+def test_rises_and_falls() -> None:
+    sgd = optimizer()
+    scheduler = LinearWarmupDecay(sgd, total_steps=6, warmup_steps=2)
+    assert isinstance(scheduler, AbsBatchStepScheduler)
+    assert rates(sgd, scheduler, 6) == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25, 0.0])
+
+
+def test_length_can_be_told_later() -> None:
+    sgd = optimizer()
+    scheduler = LinearWarmupDecay(sgd, warmup_proportion=0.5)
+    assert scheduler.needs_total_steps
+    with pytest.raises(ConfigError, match=r"set scheduler_conf\.total_steps"):
+        scheduler.step()
+    scheduler.set_total_steps(4)
+    assert not scheduler.needs_total_steps
+    assert rates(sgd, scheduler, 4) == pytest.approx([0.5, 1.0, 0.5, 0.0])
+
+
+def test_goes_on_from_its_state() -> None:
+    whole_sgd, sgd = optimizer(), optimizer()
+    whole = LinearWarmupDecay(whole_sgd, total_steps=8)
+    expected = rates(whole_sgd, whole, 8)
+    first = LinearWarmupDecay(sgd, total_steps=8)
+    found = rates(sgd, first, 3)
+    again = optimizer()
+    second = LinearWarmupDecay(again, total_steps=8)
+    again.load_state_dict(sgd.state_dict())
+    second.load_state_dict(first.state_dict())
+    assert found + rates(again, second, 5) == expected
