@@ -2,10 +2,11 @@
 
 S3PRL's imports cost 15 seconds; here they are paid once, then one forked child per (model, task)
 runs ``s3prl_upstreams.run_downstream``, ``--nj`` at a time. A job whose ``score.json`` was made
-from the same command and the same weights is not run again.
+from the same command and the same weights is not run again; one that was interrupted goes on.
 
     downstream_jobs.py --corpus data/corpus/corpus.json --out exp/downstream \
         --models teacher=exp/teacher/student student=exp/student --tasks asr sid --conf conf
+    downstream_jobs.py --data asr=/corpora/LibriSpeech ks=/corpora/SpeechCommands --ngpu 2 ...
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
+import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +29,10 @@ from espnet_kd.utils.files import write_json
 
 DATA = {"asr": "librispeech", "pr": "librispeech", "sid": "voxceleb", "ks": "speech_commands"}
 MARK = "job.json"
+STARTED = "started.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One downstream task of one model."""
 
@@ -41,20 +47,38 @@ class Job:
         """What a finished job was made from: its command and the model's weights."""
         digest = hashlib.sha256()
         for file in sorted(self.model.glob("*")) if self.model.is_dir() else [self.model]:
-            digest.update(file.read_bytes())
+            if file.is_file() and file.suffix != ".md":  # a model card changes nothing
+                digest.update(file.read_bytes())
         return {"command": " ".join(self.argv), "model": digest.hexdigest()}
 
     def is_done(self) -> bool:
         """Whether the score is there and belongs to this command and these weights."""
-        path = self.expdir / MARK
-        if not path.exists() or not (self.expdir / "score.json").exists():
-            return False
-        return json.loads(path.read_text(encoding="utf-8")) == self.mark
+        return (self.expdir / "score.json").exists() and self.is_marked(MARK)
+
+    def is_marked(self, name: str) -> bool:
+        """Whether the file ``name`` says that it belongs to this command and these weights."""
+        path = self.expdir / name
+        return path.exists() and json.loads(path.read_text(encoding="utf-8")) == self.mark
+
+    def prepare(self) -> list[str]:
+        """Clear the folder of other jobs' results; return the command, resuming our own."""
+        self.expdir.mkdir(parents=True, exist_ok=True)
+        states = sorted(self.expdir.glob("*.ckpt"))
+        resumes = bool(states) and self.is_marked(STARTED)
+        for old in [MARK, "score.json"] + ([] if resumes else [path.name for path in states]):
+            (self.expdir / old).unlink(missing_ok=True)
+        write_json(self.expdir / STARTED, self.mark)
+        return [*self.argv, "-a"] if resumes else self.argv
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="corpus.json of prepare_data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", type=Path, help="corpus.json of prepare_data")
+    parser.add_argument(
+        "--data", nargs="*", default=[], metavar="TASK=DIR", help="instead of the corpus's folder"
+    )
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=DIR")
     parser.add_argument("--tasks", nargs="+", default=["asr", "sid"], choices=sorted(DATA))
     parser.add_argument("--conf", type=Path, help="folder of superb_TASK.yaml (default: SUPERB's)")
@@ -62,63 +86,87 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--upstream", default="kd_student", help="name after -u")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--override", default="", help="passed on as -o to every job")
+    parser.add_argument("--bucket", type=Path, help="length tables for ASR (made when left out)")
+    parser.add_argument("--extra", default="", help="further options of run_downstream")
     parser.add_argument("--nj", type=int, default=2, help="jobs at a time")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs that the jobs share, 0 = CPU")
     return parser
 
 
-def make_jobs(args: argparse.Namespace) -> list[Job]:
-    corpus = json.loads(args.corpus.read_text(encoding="utf-8"))
-    jobs = []
+def folders(args: argparse.Namespace) -> dict[str, str]:
+    """Data folder of each task; a task without data is left out and said."""
+    corpus = json.loads(args.corpus.read_text(encoding="utf-8")) if args.corpus else {}
+    known = {task: corpus.get(part, "") for task, part in DATA.items()}
+    known.update(pair.split("=", 1) for pair in args.data)
     for task in args.tasks:
-        if not corpus[DATA[task]]:
-            print(f"{task}: this corpus has no data for it, left out", file=sys.stderr)
-            continue
+        if not known[task]:
+            print(f"{task}: there is no data for it, left out", file=sys.stderr)
+    return {task: known[task] for task in args.tasks if known[task]}
+
+
+def make_jobs(args: argparse.Namespace) -> list[Job]:
+    jobs = []
+    for task, data in folders(args).items():
+        overrides = [args.override] if args.override else []
+        if task == "asr" and args.bucket is not None:
+            bucket = args.bucket.absolute()
+            overrides.append(f"config.downstream_expert.datarc.bucket_file='{bucket}'")
         for pair in args.models:
             name, _, model = pair.partition("=")
             expdir = args.out / name / task
             argv = ["-u", args.upstream, "-k", model, "-d", task, "-p", str(expdir)]
-            argv += ["--data", corpus[DATA[task]], "--device", args.device]
+            argv += ["--data", data, "--device", "cuda" if args.ngpu else "cpu"]
             argv += ["--seed", str(args.seed)]
             if args.conf is not None:
                 argv += ["-c", str(args.conf / f"superb_{task}.yaml")]
             if args.variant:
                 argv += ["--superb_variant", args.variant]
-            if args.override:
-                argv += ["-o", args.override]
+            if overrides:
+                argv += ["-o", ",,".join(overrides)]
+            argv += shlex.split(args.extra)
             jobs.append(Job(name, Path(model), task, argv, expdir))
     return jobs
 
 
-def run_job(job: Job) -> None:
+def run_job(job: Job, environ: Mapping[str, str]) -> None:
     """Run one job in a child process; everything it says goes to ``run.log``."""
+    os.environ.update(environ)
     from s3prl_upstreams.run_downstream import main
 
-    job.expdir.mkdir(parents=True, exist_ok=True)
-    for old in ("score.json", MARK):
-        (job.expdir / old).unlink(missing_ok=True)
+    argv = job.prepare()
     with (
         (job.expdir / "run.log").open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        code = main(job.argv)
+        code = main(argv)
     if code == 0:
         write_json(job.expdir / MARK, job.mark)
     sys.exit(code)
 
 
-def run_all(jobs: list[Job], nj: int) -> list[Job]:
-    """Run the jobs, ``nj`` at a time; return those that failed."""
+def devices(ngpu: int) -> list[dict[str, str]]:
+    """What makes a child see one GPU, for each of them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name for name in visible.split(",") if name] or [str(i) for i in range(ngpu)]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:ngpu]] or [{}]
+
+
+def run_all(jobs: list[Job], nj: int, ngpu: int) -> list[Job]:
+    """Run the jobs, ``nj`` at a time, on the GPU with the fewest; return those that failed."""
     context = multiprocessing.get_context("fork")
     waiting, failed = list(jobs), []
     running: dict[Job, multiprocessing.process.BaseProcess] = {}
+    places = devices(ngpu)
+    place_of: dict[Job, int] = {}
     started = time.monotonic()
     while waiting or running:
         while waiting and len(running) < nj:
             job = waiting.pop(0)
-            running[job] = context.Process(target=run_job, args=(job,))
+            taken = [place_of[other] for other in running]
+            place_of[job] = min(range(len(places)), key=taken.count)
+            running[job] = context.Process(target=run_job, args=(job, places[place_of[job]]))
             running[job].start()
         multiprocessing.connection.wait([process.sentinel for process in running.values()])
         for job in [job for job, process in running.items() if not process.is_alive()]:
@@ -146,10 +194,11 @@ def main() -> None:
     todo = [job for job in jobs if not job.is_done()]
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} jobs are done already", file=sys.stderr)
+        print("\n".join(describe(job) for job in jobs if job not in todo), file=sys.stderr)
     if not todo:
         return
     warm_up()
-    failed = run_all(todo, args.nj)
+    failed = run_all(todo, args.nj, args.ngpu)
     if failed:
         sys.exit("failed: " + ", ".join(f"{job.name} {job.task}" for job in failed))
 
@@ -161,8 +210,6 @@ def warm_up() -> None:
     for mend in mends.BEFORE_IMPORT:
         mend()
     quick_hub.provide_hub(True)
-    import multiprocessing.connection
-
     import s3prl.downstream.runner
     import s3prl.run_downstream
 

@@ -2,8 +2,12 @@
 # stage, stop_stage, skip_stages and expdir.
 #
 #   stages_check 0 8
-#   if stage 3 "Distil the student" "4 minutes, 20 MB"; then ...; fi
-#   need data/train/wav.scp 1
+#   if stage 3 "Distil the student" "4 minutes, 20 MB" "a falling valid loss"; then
+#       need data/train/wav.scp 1                     # or: stop, naming the stage that makes it
+#       if ! is_done exp/.done_train "${command[@]}"; then
+#           "${command[@]}" && mark_done exp/.done_train "${command[@]}"
+#       fi
+#   fi
 #   stages_done
 #
 # 0 checks and teacher, 1 data, 2 teacher-side preparation, 3 train, 4 second phase / export,
@@ -25,23 +29,26 @@ stages_check() {
     local first=$1 last=$2 name value
     for name in stage stop_stage; do
         value=${!name}
-        if ! [[ $value =~ ^[0-9]+$ ]] || ((value < first || value > last)); then
-            die "--$name $value: this recipe has the stages $first to $last"
+        if ! [[ $value =~ ^(0|[1-9][0-9]*)$ ]] || ((value < first || value > last)); then
+            die "--$name '$value': this recipe has the stages $first to $last"
         fi
     done
     if ((stage > stop_stage)); then
         die "--stage $stage is after --stop_stage $stop_stage"
     fi
+    skip_stages=${skip_stages:-}
+    skip_stages=${skip_stages//,/ }
     for value in ${skip_stages:-}; do
-        if ! [[ $value =~ ^[0-9]+$ ]] || ((value < first || value > last)); then
+        if ! [[ $value =~ ^(0|[1-9][0-9]*)$ ]] || ((value < first || value > last)); then
             die "--skip_stages '$skip_stages': $value is not one of the stages $first to $last"
         fi
     done
 }
 
-# stage N TITLE COST: true if stage N is to be run now; announces it.
+# stage N TITLE COST [SHOWS]: true if stage N is to be run now; announces it with its cost and
+# what it must show.
 stage() {
-    local number=$1 title=$2 cost=$3 skipped
+    local number=$1 title=$2 cost=$3 shows=${4:-} skipped
     kd_finish_stage
     ((number >= stage && number <= stop_stage)) || return 1
     for skipped in ${skip_stages:-}; do
@@ -53,6 +60,7 @@ stage() {
     kd_current=$number
     kd_started=$SECONDS
     say "stage $number: $title (cost: $cost)"
+    [ -z "$shows" ] || say "    must show: $shows"
 }
 
 kd_finish_stage() {
@@ -77,6 +85,23 @@ stages_done() {
 need() {
     [ -e "$1" ] && return 0
     die "stage $kd_current needs $1${3:+ ($3)}, which stage $2 makes; run ./run.sh --stage $2"
+}
+
+# is_done MARK WORDS...: whether the same WORDS (a command, checksums) ended well before; says so.
+is_done() {
+    local mark=$1
+    shift
+    [ -f "$mark" ] && [ "$(cat "$mark")" = "$(printf '%q ' "$@")" ] || return 1
+    say "    done already with the same options: $(dirname "$mark"); remove $mark to repeat it"
+}
+
+# mark_done MARK WORDS...: note that WORDS ended well.
+mark_done() {
+    local mark=$1
+    shift
+    mkdir -p "$(dirname "$mark")"
+    printf '%q ' "$@" >"$mark.new"
+    mv "$mark.new" "$mark"
 }
 
 # wait_all PID...: wait for background jobs; fail if any failed, after all have ended.
