@@ -38,7 +38,10 @@ class Entry:
     """Class that the host demands as a base, ``module:Class``."""
 
 
-_ENCODER = ("espnet_kd.tasks.asr_encoder:KDStudentEncoder", "espnet2.asr.encoder.abs_encoder:AbsEncoder")
+_ENCODER = (
+    "espnet_kd.tasks.asr_encoder:KDStudentEncoder",
+    "espnet2.asr.encoder.abs_encoder:AbsEncoder",
+)
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("espnet2.tasks.asr", "encoder_choices", "kd_student", *_ENCODER),

@@ -22,7 +22,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> None:
     if not words or words[0].startswith("-"):
-        raise ConfigError("espnet_kd.bin.espnet", ["name a command first, e.g. asr_train or asr_inference"])
+        raise ConfigError(
+            "espnet_kd.bin.espnet", ["name a command first, e.g. asr_train or asr_inference"]
+        )
     name, rest = words[0], list(words[1:])
     if importlib.util.find_spec(f"espnet2.bin.{name}") is None:
         raise ConfigError("espnet_kd.bin.espnet", [f"ESPnet has no command {name}"])
@@ -35,7 +37,8 @@ def _run(words: Sequence[str]) -> None:
 def _resolve_encoder(module: object, words: list[str]) -> None:
     """Put the student's configuration into the options, so that decoding does not need its folder."""
     task = next(
-        (value for key, value in vars(module).items() if key.endswith("Task") and key != "AbsTask"), None
+        (value for key, value in vars(module).items() if key.endswith("Task") and key != "AbsTask"),
+        None,
     )
     if task is None:
         return

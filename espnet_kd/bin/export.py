@@ -19,7 +19,9 @@ from espnet_kd.errors import CheckpointError
 def main(cmd: Sequence[str] | None = None) -> int:
     """Write a student folder from an epoch file; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--exp", type=Path, required=True, help="folder of the run (with config.yaml)")
+    parser.add_argument(
+        "--exp", type=Path, required=True, help="folder of the run (with config.yaml)"
+    )
     parser.add_argument(
         "--epoch", default="valid.loss.ave", help="epoch file without .pth, or an epoch's number"
     )

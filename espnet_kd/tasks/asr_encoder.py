@@ -20,6 +20,8 @@ from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.tasks.objective import final_states
 from espnet_kd.tasks.students import saved_config, student_config
 
+_LOG = logging.getLogger(__name__)
+
 HIDDEN_STATES = ("last", "weighted")
 
 
@@ -60,7 +62,9 @@ class KDStudentEncoder(AbsEncoder):
                 "frontend: null"
             )
         if hidden_state not in HIDDEN_STATES:
-            problems.append(f"hidden_state is {hidden_state!r}; choose one of {', '.join(HIDDEN_STATES)}")
+            problems.append(
+                f"hidden_state is {hidden_state!r}; choose one of {', '.join(HIDDEN_STATES)}"
+            )
         if problems:
             raise ConfigError("encoder_conf of kd_student", problems)
         self.encoder = _build(pretrained, architecture, config, overrides or {})
@@ -132,7 +136,7 @@ def _build(
         return SpeechEncoder.from_pretrained(pretrained, **overrides)
     if config is not None:
         if pretrained is not None:
-            logging.warning(
+            _LOG.warning(
                 f"{pretrained} is gone; the encoder is rebuilt from its stored configuration and its "
                 "weights must come from the model file"
             )

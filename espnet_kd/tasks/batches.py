@@ -64,14 +64,18 @@ class CropCollate:
         sample_rate: samples per second.
     """
 
-    def __init__(self, crop: CropOptions, conv_layers: list[list[int]], hop: int, sample_rate: int) -> None:
+    def __init__(
+        self, crop: CropOptions, conv_layers: list[list[int]], hop: int, sample_rate: int
+    ) -> None:
         self.crop = crop
         self.conv_layers = conv_layers
         self.hop = hop
         self.max_samples = int(crop.max_seconds * sample_rate)
         self.pad = CommonCollateFn(0.0, -1)
 
-    def __call__(self, data: Collection[tuple[str, Streams]]) -> tuple[list[str], dict[str, Tensor]]:
+    def __call__(
+        self, data: Collection[tuple[str, Streams]]
+    ) -> tuple[list[str], dict[str, Tensor]]:
         """(ids, tensors (B, ...) with ``<name>_lengths``)."""
         limit = max(len(streams["speech"]) for _, streams in data)
         if self.max_samples:

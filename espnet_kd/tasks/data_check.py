@@ -12,6 +12,8 @@ from espnet_kd.data.audio import AudioPolicy, inspect_audio
 from espnet_kd.data.tables import Table, read_table
 from espnet_kd.errors import AudioError, DataDirError
 
+_LOG = logging.getLogger(__name__)
+
 MAX_HEADERS = 20000
 """Recordings whose headers are read per list; beyond that an even sample of them."""
 
@@ -33,7 +35,9 @@ def check_data(args: argparse.Namespace, policy: AudioPolicy) -> None:
         if not streams:
             problems.append(f"no --{part}_data_path_and_name_and_type PATH,speech,sound is given")
         if not shapes:
-            problems.append(f"no --{part}_shape_file is given (utt2num_samples of the data folder will do)")
+            problems.append(
+                f"no --{part}_shape_file is given (utt2num_samples of the data folder will do)"
+            )
         problems += _check_part(streams, shapes, policy)
     if problems:
         more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -88,7 +92,7 @@ def _header_problems(path: str, table: Table, policy: AudioPolicy) -> list[str]:
     rows = [row for row in table.rows if row.value and not row.value.endswith("|")]
     step = -(-len(rows) // MAX_HEADERS) or 1
     if step > 1:
-        logging.info(f"{path}: headers of every {step}th of {len(rows)} recordings are checked")
+        _LOG.info(f"{path}: headers of every {step}th of {len(rows)} recordings are checked")
 
     def problem(entry: tuple[str, str]) -> str | None:
         try:

@@ -15,6 +15,8 @@ from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.tasks.hooks import RunHooks
 
+_LOG = logging.getLogger(__name__)
+
 STUDENT, LAST_STUDENT = "student", "student_last"
 
 
@@ -53,12 +55,14 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
         raise KDError(f"cannot write {target}: {error} ({free:,} bytes free there)") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    logging.info(f"student of {epoch} written to {target}")
+    _LOG.info(f"student of {epoch} written to {target}")
 
 
 def read_states(exp: Path, epoch: str) -> dict[str, torch.Tensor]:
     """The weights of an epoch file (read without executing anything in it)."""
-    path = exp / f"{epoch}epoch.pth" if epoch.isdigit() else exp / f"{epoch.removesuffix('.pth')}.pth"
+    path = (
+        exp / f"{epoch}epoch.pth" if epoch.isdigit() else exp / f"{epoch.removesuffix('.pth')}.pth"
+    )
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in exp.glob("*.pth") if p.stem != "checkpoint"))
         raise CheckpointError(f"{path}: no such file; {exp} has: {there or 'no epoch files'}")

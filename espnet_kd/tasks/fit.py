@@ -12,7 +12,10 @@ from espnet_kd.tasks.teacher import Teacher
 
 
 def fit_teacher(
-    student: SpeechEncoder, teacher: Teacher | None, kd: DistillConfig, objectives: Iterable[Objective]
+    student: SpeechEncoder,
+    teacher: Teacher | None,
+    kd: DistillConfig,
+    objectives: Iterable[Objective],
 ) -> None:
     """Choose the teacher's layers and check that it fits.
 

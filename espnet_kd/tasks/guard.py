@@ -17,6 +17,8 @@ from torch import Tensor
 from espnet_kd.errors import KDError
 from espnet_kd.tasks.teacher import View
 
+_LOG = logging.getLogger(__name__)
+
 _REMEMBERED = 8
 
 
@@ -63,7 +65,7 @@ class FiniteGuard:
         culprit = teacher_fault(utterances, views) or f"the student's loss is {loss.item():g}"
         note = f"{', '.join(utterances)} ({culprit})"
         self.recent.append(note)
-        logging.warning(f"batch skipped ({self.bad_batches} so far): {note}")
+        _LOG.warning(f"batch skipped ({self.bad_batches} so far): {note}")
 
 
 def teacher_fault(utterances: Sequence[str], views: Sequence[View | None]) -> str | None:

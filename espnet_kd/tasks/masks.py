@@ -19,7 +19,13 @@ class MaskSource:
     """Draws the masks of training and validation from generators of its own."""
 
     def __init__(
-        self, config: MaskConfig, schedule: str | list[float] | None, *, max_epoch: int, seed: int, rank: int
+        self,
+        config: MaskConfig,
+        schedule: str | list[float] | None,
+        *,
+        max_epoch: int,
+        seed: int,
+        rank: int,
     ) -> None:
         self.config = config
         self.schedule = MaskProbSchedule(schedule, max_epoch)

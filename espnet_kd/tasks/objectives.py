@@ -31,7 +31,9 @@ class MaskingDistill(Objective):
     masks = True
     uses_heads = True
 
-    def __init__(self, options: MaskingDistillOptions, student: SpeechEncoderConfig, seed: int) -> None:
+    def __init__(
+        self, options: MaskingDistillOptions, student: SpeechEncoderConfig, seed: int
+    ) -> None:
         super().__init__()
         self.weight = options.weight
         self.loss = MaskingDistillLoss(
@@ -42,7 +44,9 @@ class MaskingDistill(Objective):
         )
         hints = options.distil_random_layer
         lower = student.num_layers - 1
-        self.schedule = HintLayerSchedule(student.num_layers, lower if hints is None else hints, seed)
+        self.schedule = HintLayerSchedule(
+            student.num_layers, lower if hints is None else hints, seed
+        )
         self.all_parameters_each_step = self.schedule.num_hints == lower
         self.hint_layers: list[int] = self.schedule.layers(0)
 
@@ -97,7 +101,9 @@ class MaskingDistill(Objective):
 class TemporalRelation(Objective):
     """STaRHuBERT: nothing is masked."""
 
-    def __init__(self, options: TemporalRelationOptions, student: SpeechEncoderConfig, seed: int) -> None:
+    def __init__(
+        self, options: TemporalRelationOptions, student: SpeechEncoderConfig, seed: int
+    ) -> None:
         super().__init__()
         self.weight = options.weight
         self.attention = options.attention_weight > 0
@@ -150,7 +156,9 @@ class MaskedPrediction(Objective):
     masks = True
     masks_validation = True
 
-    def __init__(self, options: MaskedPredictionOptions, student: SpeechEncoderConfig, seed: int) -> None:
+    def __init__(
+        self, options: MaskedPredictionOptions, student: SpeechEncoderConfig, seed: int
+    ) -> None:
         super().__init__()
         self.weight = options.weight
         self.length_tolerance = options.length_tolerance
@@ -172,7 +180,9 @@ class MaskedPrediction(Objective):
     def misfits(self, student: SpeechEncoderConfig, teacher: Teacher | None) -> list[str]:
         if student.mask_embedding:
             return []
-        return ["masked_prediction: the student has no mask embedding; set student_conf.mask_embedding"]
+        return [
+            "masked_prediction: the student has no mask embedding; set student_conf.mask_embedding"
+        ]
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
         if seen.codes is None or seen.code_lengths_B is None:
@@ -216,5 +226,9 @@ def build_objectives(chosen: Objectives, student: SpeechEncoderConfig, seed: int
     """The objectives of a run, in the table's order."""
     options = chosen.chosen()
     return nn.ModuleDict(
-        {name: OBJECTIVES[name](options[name], student, seed) for name in OBJECTIVES if name in options}
+        {
+            name: OBJECTIVES[name](options[name], student, seed)
+            for name in OBJECTIVES
+            if name in options
+        }
     )

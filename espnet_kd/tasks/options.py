@@ -166,7 +166,9 @@ class DistillConfig:
         problems = [] if chosen else ["objectives: none is chosen; write e.g. masking_distill: {}"]
         for name, options in chosen.items():
             if options.weight <= 0:
-                problems.append(f"objectives.{name}.weight is {options.weight}; it must be positive")
+                problems.append(
+                    f"objectives.{name}.weight is {options.weight}; it must be positive"
+                )
         problems += [f"mask.{problem}" for problem in self.mask.validate()]
         problems += self._masking_distill_problems() + self._prediction_problems()
         try:

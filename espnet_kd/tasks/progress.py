@@ -12,6 +12,8 @@ import humanfriendly
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+_LOG = logging.getLogger(__name__)
+
 LOG_EVERY_SECONDS = 60.0
 
 
@@ -79,7 +81,7 @@ class Progress:
                 spoken = time.monotonic()
                 left = self.clock.left(self.epoch, number / total)
                 share = f"{100 * number / total:.0f} %"
-                logging.info(
+                _LOG.info(
                     f"epoch {self.epoch}/{self.clock.max_epoch}: {share} done, "
                     f"whole run: about {left} left"
                 )

@@ -16,6 +16,7 @@ from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import KDError
 from espnet_kd.tasks.teacher import PROBES, EncoderTeacher, Observation, Teacher, View, Wish
 
+
 class S3PRLTeacher(Teacher):
     """An upstream of S3PRL, seen from outside: it cannot mask its own frames."""
 

@@ -40,7 +40,9 @@ def atomic_torch_save() -> Iterator[None]:
             try:
                 write(value, temporary, *args, **kwargs)
             except RuntimeError as error:  # torch's zip writer hides the system's error
-                raise OSError(errno.ENOSPC, "the disk is full or a size limit is reached") from error
+                raise OSError(
+                    errno.ENOSPC, "the disk is full or a size limit is reached"
+                ) from error
 
     with mock.patch.object(torch, "save", save):
         yield

@@ -35,6 +35,8 @@ from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
 from espnet_kd.utils.options import unknown_key
 
+_LOG = logging.getLogger(__name__)
+
 DEFAULTS: dict[str, Any] = {
     # Published: AdamW_with_schedule with 5 % linear warm-up, no clipping, best 3 epochs by v_loss.
     "optim": "scheduled_adamw",
@@ -66,10 +68,16 @@ class SSLDistillTask(AbsTask):
         """Add our options and set our defaults."""
         group = parser.add_argument_group("Distillation")
         group.add_argument(
-            "--student", type=str, default="armhubert", help="Architecture, or folder of a saved student"
+            "--student",
+            type=str,
+            default="armhubert",
+            help="Architecture, or folder of a saved student",
         )
         group.add_argument(
-            "--teacher", type=str_or_none, default=None, help="Checkpoint, or s3prl:NAME[:CHECKPOINT]"
+            "--teacher",
+            type=str_or_none,
+            default=None,
+            help="Checkpoint, or s3prl:NAME[:CHECKPOINT]",
         )
         for name, text in (
             ("student_conf", "Changes to the student's configuration"),
@@ -78,7 +86,10 @@ class SSLDistillTask(AbsTask):
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
         group.add_argument(
-            "--check_data", type=str2bool, default=True, help="Check tables and audio headers at the start"
+            "--check_data",
+            type=str2bool,
+            default=True,
+            help="Check tables and audio headers at the start",
         )
         parser.set_defaults(**DEFAULTS)
 
@@ -122,7 +133,9 @@ class SSLDistillTask(AbsTask):
             target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
             if target is not None:
                 name = f"{option}_conf"
-                problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
+                problems += keyword_problems(
+                    name, target, getattr(args, name), ("params", "optimizer")
+                )
         return problems
 
     @staticmethod
@@ -146,9 +159,7 @@ class SSLDistillTask(AbsTask):
             )
         if args.check_data:
             config = student_config(args.student, args.student_conf)
-            policy = AudioPolicy(
-                sample_rate=config.sample_rate, min_samples=config.receptive_field
-            )
+            policy = AudioPolicy(sample_rate=config.sample_rate, min_samples=config.receptive_field)
             check_data(args, policy)
 
     # --- Parts
@@ -160,7 +171,7 @@ class SSLDistillTask(AbsTask):
         student = SpeechEncoder.from_config(config)
         if (Path(args.student) / "config.json").is_file():
             student.load_state_dict(SpeechEncoder.from_pretrained(args.student).state_dict())
-            logging.info(f"student initialised from {args.student}")
+            _LOG.info(f"student initialised from {args.student}")
         # Stored in config.yaml: the run can be exported without the architecture's name or folder.
         args.student_resolved = config.to_dict()
         model = SSLDistillModel(student, kd, args.seed)
@@ -194,7 +205,11 @@ class SSLDistillTask(AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> AudioCheck:
         """Check every utterance's samples."""
-        streams = args.train_data_path_and_name_and_type if train else args.valid_data_path_and_name_and_type
+        streams = (
+            args.train_data_path_and_name_and_type
+            if train
+            else args.valid_data_path_and_name_and_type
+        )
         source = next((path for path, name, _ in streams if name == "speech"), "speech")
         return AudioCheck(student_config(args.student, args.student_conf).receptive_field, source)
 

@@ -12,7 +12,6 @@ from typing import Any
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
-from espnet_kd.utils.weights import load_strictly
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.tasks.fit import fit_teacher
 from espnet_kd.tasks.guard import FiniteGuard
@@ -22,6 +21,7 @@ from espnet_kd.tasks.objectives import build_objectives
 from espnet_kd.tasks.options import DistillConfig
 from espnet_kd.tasks.passes import Batch, Passes
 from espnet_kd.tasks.teacher import Teacher, load_teacher
+from espnet_kd.utils.weights import load_strictly
 
 Stats = dict[str, Tensor]
 
@@ -109,7 +109,11 @@ class SSLDistillModel(RunHooks):
         student.save_pretrained(folder)
 
     def _update_teacher_mask(self) -> None:
-        if self.kd.update_teacher_mask and self.teacher is not None and self.student.mask_embedding is not None:
+        if (
+            self.kd.update_teacher_mask
+            and self.teacher is not None
+            and self.student.mask_embedding is not None
+        ):
             self.teacher.copy_mask_embedding(self.student.mask_embedding.detach())
 
     # --- One batch
@@ -136,7 +140,9 @@ class SSLDistillModel(RunHooks):
             self._update_teacher_mask()
         utterances = list(utt_id) or [f"number {i}" for i in range(len(speech))]
         batch = Batch(speech, speech_lengths, codes, codes_lengths, utterances)
-        passes = Passes(batch, self.student, self.teacher, self.masks, self._all(), training=self.training)
+        passes = Passes(
+            batch, self.student, self.teacher, self.masks, self._all(), training=self.training
+        )
         terms: Stats = {}
         total = speech.new_zeros(())
         for name, objective in self.objectives.items():

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.utils.model_directory import CONFIG_FILE, MODEL_TYPE, read_json
 from espnet_kd.encoder import SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture, list_architectures
 from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.utils.model_directory import CONFIG_FILE, MODEL_TYPE, read_json
 from espnet_kd.utils.options import unknown_key
 
 _PATTERN = {True: "full", False: "reused"}
@@ -39,7 +39,8 @@ def _base(name: str) -> SpeechEncoderConfig:
         return saved_config(name)
     if name not in list_architectures():
         raise ConfigError(
-            "student", [f"{unknown_key(name, list_architectures())} (nor a folder with config.json)"]
+            "student",
+            [f"{unknown_key(name, list_architectures())} (nor a folder with config.json)"],
         )
     return architecture(name)
 

@@ -91,7 +91,9 @@ class Teacher(ABC):
 
     def copy_mask_embedding(self, source_D: Tensor) -> None:
         """Take over the student's vector for masked frames."""
-        raise KDError(f"teacher {self.name} has no mask embedding to update; drop update_teacher_mask")
+        raise KDError(
+            f"teacher {self.name} has no mask embedding to update; drop update_teacher_mask"
+        )
 
 
 class EncoderTeacher(Teacher):

@@ -35,6 +35,8 @@ from espnet_kd.tasks.saving import (
 )
 from espnet_kd.tasks.scheduler import LinearWarmupDecay
 
+_LOG = logging.getLogger(__name__)
+
 LAST = "checkpoint.pth"
 
 
@@ -123,7 +125,7 @@ class KDTrainer(Trainer):
             except TrainingStoppedError:
                 if rank == 0:
                     torch.save(model.state_dict(), folder / "stopped.pth")
-                    logging.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
+                    _LOG.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
                 raise
             if rank == 0:
                 export_run(model, folder, trainer_options.best_model_criterion)
@@ -216,17 +218,21 @@ def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainer
     except TypeError as error:
         raise ConfigError(
             "scheduler_conf",
-            ["this data iterator does not know its number of batches; set scheduler_conf.total_steps"],
+            [
+                "this data iterator does not know its number of batches; set scheduler_conf.total_steps"
+            ],
         ) from error
     per_epoch = batches // options.accum_grad
     if per_epoch == 0:
         raise ConfigError(
             "accum_grad",
-            [f"an epoch has {batches} batches, fewer than accum_grad {options.accum_grad}; no update"],
+            [
+                f"an epoch has {batches} batches, fewer than accum_grad {options.accum_grad}; no update"
+            ],
         )
     for scheduler in waiting:
         scheduler.set_total_steps(per_epoch * options.max_epoch)
-    logging.info(
+    _LOG.info(
         f"{per_epoch} updates per epoch ({batches} batches, accum_grad {options.accum_grad}), "
         f"{per_epoch * options.max_epoch} in all: the learning rate falls to 0 there"
     )

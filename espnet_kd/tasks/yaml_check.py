@@ -27,7 +27,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if key in seen:
                 raise ConfigError(
-                    f"{node.start_mark.name}", [f"line {key_node.start_mark.line + 1}: {key} is given twice"]
+                    f"{node.start_mark.name}",
+                    [f"line {key_node.start_mark.line + 1}: {key} is given twice"],
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -51,7 +52,9 @@ def read_yaml(path: str) -> dict[str, Any]:
     return values
 
 
-def parse(parser: argparse.ArgumentParser, cmd: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+def parse(
+    parser: argparse.ArgumentParser, cmd: Sequence[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
     """Parse command line and ``--config``.
 
     Returns:

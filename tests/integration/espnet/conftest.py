@@ -43,9 +43,7 @@ WORDS = {300: "A", 700: "B", 1500: "C"}
 @pytest.fixture(scope="session", autouse=True)
 def warmed() -> None:
     """Load the toolkit once; children inherit it."""
-    import espnet2.bin.asr_inference
-    import espnet2.tasks.asr
-    import torch.utils.tensorboard  # noqa: F401
+    import torch.utils.tensorboard
 
     import espnet_kd.tasks.ssl_distill  # noqa: F401
 
@@ -60,7 +58,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part, size in (("train", 12), ("valid", 4)):
         folder = root / part
         folder.mkdir()
-        lines: dict[str, list[str]] = {"wav.scp": [], "utt2num_samples": [], "text": [], "codes": []}
+        lines: dict[str, list[str]] = {
+            "wav.scp": [],
+            "utt2num_samples": [],
+            "text": [],
+            "codes": [],
+        }
         for number in range(size):
             tones = rng.choice(list(WORDS), rng.randint(1, 4))
             parts = [0.3 * np.sin(2 * np.pi * tone * np.arange(4000) / 16000) for tone in tones]
@@ -102,7 +105,10 @@ def command(corpus: Path, teacher: Path) -> Callable[..., list[str]]:
     def build(output_dir: Path, *extra: object) -> list[str]:
         words: list[object] = ["--output_dir", output_dir]
         for part in ("train", "valid"):
-            words += [f"--{part}_data_path_and_name_and_type", f"{corpus / part / 'wav.scp'},speech,sound"]
+            words += [
+                f"--{part}_data_path_and_name_and_type",
+                f"{corpus / part / 'wav.scp'},speech,sound",
+            ]
             words += [f"--{part}_shape_file", corpus / part / "utt2num_samples"]
         words += ["--student_conf", STUDENT, "--teacher", teacher, "--batch_size", 4]
         words += ["--max_epoch", 2, "--num_workers", 0, "--optim_conf", "lr=0.005"]
@@ -128,10 +134,14 @@ def forked(tmp_path: Path) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def train(command: Callable[..., list[str]], forked: Callable[..., Outcome]) -> Callable[..., Outcome]:
+def train(
+    command: Callable[..., list[str]], forked: Callable[..., Outcome]
+) -> Callable[..., Outcome]:
     """`train(output_dir, *extra, before=function)`: one distillation run."""
 
-    def run(output_dir: Path, *extra: object, before: Callable[[], object] | None = None) -> Outcome:
+    def run(
+        output_dir: Path, *extra: object, before: Callable[[], object] | None = None
+    ) -> Outcome:
         def child() -> int:
             from espnet_kd.bin.ssl_distill_train import main
 

@@ -48,7 +48,11 @@ def espnet(forked: Callable[..., Outcome], *words: object) -> Outcome:
 
 
 def train_asr(
-    forked: Callable[..., Outcome], corpus: Path, folder: Path, encoder_conf: dict, **changes: object
+    forked: Callable[..., Outcome],
+    corpus: Path,
+    folder: Path,
+    encoder_conf: dict,
+    **changes: object,
 ) -> Outcome:
     """Fine-tune with CTC."""
     folder.mkdir()
@@ -56,9 +60,19 @@ def train_asr(
     tokens.write_text("<blank>\n<unk>\nA\nB\nC\n<sos/eos>\n")
     config = folder / "train.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "encoder_conf": encoder_conf, **changes}))
-    words: list[object] = ["--config", config, "--token_list", tokens, "--output_dir", folder / "exp"]
+    words: list[object] = [
+        "--config",
+        config,
+        "--token_list",
+        tokens,
+        "--output_dir",
+        folder / "exp",
+    ]
     for part in ("train", "valid"):
-        words += [f"--{part}_data_path_and_name_and_type", f"{corpus / part / 'wav.scp'},speech,sound"]
+        words += [
+            f"--{part}_data_path_and_name_and_type",
+            f"{corpus / part / 'wav.scp'},speech,sound",
+        ]
         words += [f"--{part}_data_path_and_name_and_type", f"{corpus / part / 'text'},text,text"]
         words += [f"--{part}_shape_file", corpus / part / "utt2num_samples"]
     return espnet(forked, "asr_train", *words)
@@ -101,7 +115,9 @@ def test_frozen_updates_leave_the_student_alone(
     assert train_asr(forked, corpus, tmp_path / "asr", conf, max_epoch=1).code == 0
     tuned = torch.load(tmp_path / "asr" / "exp" / "1epoch.pth", weights_only=False)
     start = _weights(distilled / "student")
-    assert all(torch.equal(tuned[f"encoder.encoder.{name}"], value) for name, value in start.items())
+    assert all(
+        torch.equal(tuned[f"encoder.encoder.{name}"], value) for name, value in start.items()
+    )
 
 
 def test_missing_student_is_never_replaced_by_random_weights(

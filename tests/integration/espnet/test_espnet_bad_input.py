@@ -71,7 +71,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_bad_recording_is_found_before_training(train_on, bad_corpus: Path, tmp_path: Path, kind: str) -> None:
+def test_bad_recording_is_found_before_training(
+    train_on, bad_corpus: Path, tmp_path: Path, kind: str
+) -> None:
     damage, message = DAMAGE[kind]
     damage(bad_corpus / "train" / "u03.wav")
     outcome = train_on(bad_corpus, tmp_path / "exp")
@@ -167,7 +169,12 @@ def test_codes_of_another_frame_rate(train, corpus: Path, tmp_path: Path) -> Non
     codes.write_text("".join(f"{row} {row.partition(' ')[2]}\n" for row in rows))
     outcome = train(
         tmp_path / "exp",
-        *("--kd_conf", {"objectives": {"masked_prediction": {"num_classes": 5}}}, "--teacher", "none"),
+        *(
+            "--kd_conf",
+            {"objectives": {"masked_prediction": {"num_classes": 5}}},
+            "--teacher",
+            "none",
+        ),
         *("--train_data_path_and_name_and_type", f"{codes},codes,text_int"),
     )
     assert outcome.code == 1
@@ -175,9 +182,7 @@ def test_codes_of_another_frame_rate(train, corpus: Path, tmp_path: Path) -> Non
     assert "at the student's frame rate" in outcome.output
 
 
-def test_teacher_with_nan_is_blamed_and_the_run_stops(
-    train, teacher: Path, tmp_path: Path
-) -> None:
+def test_teacher_with_nan_is_blamed_and_the_run_stops(train, teacher: Path, tmp_path: Path) -> None:
     from espnet_kd import load_model
 
     broken = load_model(teacher)
@@ -225,7 +230,9 @@ def test_several_gpus_in_one_process_are_refused(train, tmp_path: Path) -> None:
 
         run = KDTrainer.run.__func__
 
-        def with_two_gpus(cls: type, *, distributed_option: DistributedOption, **kwargs: object) -> None:
+        def with_two_gpus(
+            cls: type, *, distributed_option: DistributedOption, **kwargs: object
+        ) -> None:
             distributed_option.ngpu = 2
             run(cls, distributed_option=distributed_option, **kwargs)
 

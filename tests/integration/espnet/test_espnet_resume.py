@@ -56,9 +56,7 @@ def assert_complete(folder: Path, unbroken: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def unbroken(
-    command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def unbroken(command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all epochs without interruption."""
     folder = tmp_path_factory.mktemp("unbroken") / "exp"
 

@@ -77,7 +77,12 @@ def test_foreign_upstream_teaches_relations(
     ],
 )
 def test_upstreams_that_cannot_teach(
-    train: Callable[..., Outcome], teacher: Path, tmp_path: Path, name: str, extra: tuple, message: str
+    train: Callable[..., Outcome],
+    teacher: Path,
+    tmp_path: Path,
+    name: str,
+    extra: tuple,
+    message: str,
 ) -> None:
     source = "s3prl:" + name.format(teacher=teacher)
     outcome = train(tmp_path / "exp", "--teacher", source, *extra, before=hub_with_ours)

@@ -35,7 +35,13 @@ def test_run_learns_and_leaves_everything_espnet_leaves(train, tmp_path: Path) -
     train_losses, valid_losses = losses(outcome.output)[-5:], losses(outcome.output, "valid")
     assert len(valid_losses) == 5
     assert valid_losses[-1] < valid_losses[0]
-    for name in ("mask_hint_loss", "unmask_hint_loss", "mask_rec_loss", "unmask_rec_loss", "rec_loss"):
+    for name in (
+        "mask_hint_loss",
+        "unmask_hint_loss",
+        "mask_rec_loss",
+        "unmask_rec_loss",
+        "rec_loss",
+    ):
         assert f"{name}=" in outcome.output
     assert train_losses
     for name in ("valid.loss.ave_2best.pth", "valid.loss.best.pth", "latest.pth", "checkpoint.pth"):
@@ -63,7 +69,9 @@ def test_average_of_best_epochs_and_last_epoch_are_exported(train, tmp_path: Pat
     for file, exported in (("valid.loss.ave.pth", "student"), ("2epoch.pth", "student_last")):
         student = load_model(folder / exported).state_dict()
         weights = states(folder, file)
-        assert all(torch.equal(tensor, weights[f"student.{name}"]) for name, tensor in student.items())
+        assert all(
+            torch.equal(tensor, weights[f"student.{name}"]) for name, tensor in student.items()
+        )
     first, second = states(folder, "1epoch.pth"), states(folder, "2epoch.pth")
     average = states(folder, "valid.loss.ave.pth")
     name = "student.layers.0.feed_forward.output.weight"
@@ -114,7 +122,9 @@ def test_mixed_precision_option_and_loader_processes(train, tmp_path: Path) -> N
     ],
     ids=["star", "star-attention", "prediction", "combined"],
 )
-def test_objectives(train, corpus: Path, tmp_path: Path, objectives: dict, terms: list[str]) -> None:
+def test_objectives(
+    train, corpus: Path, tmp_path: Path, objectives: dict, terms: list[str]
+) -> None:
     extra: list[object] = ["--kd_conf", {"objectives": objectives}, "--max_epoch", 3]
     if "masked_prediction" in objectives:
         extra += ["--teacher", "none"]

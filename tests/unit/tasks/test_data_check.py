@@ -56,18 +56,21 @@ def test_many_problems_are_counted_and_cut(folder: Path) -> None:
 
 
 def test_missing_lists_and_options(folder: Path) -> None:
-    changes = {"train_shape_file": [], "valid_data_path_and_name_and_type": [("gone", "speech", "sound")]}
+    changes = {
+        "train_shape_file": [],
+        "valid_data_path_and_name_and_type": [("gone", "speech", "sound")],
+    }
     with pytest.raises(DataDirError) as caught:
         check_data(options(folder, **changes), AudioPolicy())
     assert "no --train_shape_file is given" in str(caught.value)
     assert "gone: no such file; run the stage" in str(caught.value)
 
 
-def test_large_lists_are_sampled_evenly(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_lists_are_sampled_evenly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
     monkeypatch.setattr(data_check, "MAX_HEADERS", 10)
-    monkeypatch.setattr(data_check, "inspect_audio", lambda path, utt, policy: looked_at.append(utt))
+    monkeypatch.setattr(
+        data_check, "inspect_audio", lambda path, utt, policy: looked_at.append(utt)
+    )
     check_data(options(folder), AudioPolicy())
     assert sorted(set(looked_at)) == [f"u{i:02d}" for i in range(0, 30, 3)]

@@ -64,7 +64,12 @@ def test_codes_are_cut_and_filled() -> None:
     assert fitted.dtype == torch.int64
     assert fitted[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, -1]
     shorter = fit_codes(
-        codes.unsqueeze(-1), torch.tensor([5, 5]), torch.tensor([5, 5]), 5, tolerance=0, utterances="ab"
+        codes.unsqueeze(-1),
+        torch.tensor([5, 5]),
+        torch.tensor([5, 5]),
+        5,
+        tolerance=0,
+        utterances="ab",
     )
     assert shorter.shape == (2, 5, 1)
 

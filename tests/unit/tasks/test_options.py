@@ -50,7 +50,10 @@ def test_all_problems_at_once() -> None:
         ({"objectives": {}}, "none is chosen"),
         ({"objectives": {"masking_distill": {"rec_loss_type": "l3"}}}, "choose mse or l1"),
         ({"objectives": {"masking_distill": {"padded_frames": "drop"}}}, "exclude or count"),
-        ({"objectives": {"masking_distill": {"rec_loss_weight": -1}}}, "rec_loss_weight is negative"),
+        (
+            {"objectives": {"masking_distill": {"rec_loss_weight": -1}}},
+            "rec_loss_weight is negative",
+        ),
         ({"objectives": {"masking_distill": {"distil_random_layer": -1}}}, "0 for no hints"),
         ({"objectives": {"masking_distill": {"weight": 0}}}, "must be positive"),
         ({"objectives": {"masked_prediction": {"num_classes": 1}}}, "at least 2"),

@@ -69,7 +69,10 @@ def test_unreadable_checkpoint_is_named(tmp_path: Path, content: bytes | None) -
 
 
 def test_other_model_is_told_from_damage(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="belongs to another model"), explain_damage(tmp_path / "c"):
+    with (
+        pytest.raises(CheckpointError, match="belongs to another model"),
+        explain_damage(tmp_path / "c"),
+    ):
         torch.nn.Linear(2, 2).load_state_dict(torch.nn.Linear(3, 2).state_dict())
 
 

@@ -98,7 +98,9 @@ def test_prediction_is_validated_on_the_same_masks(speech) -> None:
     ],
     ids=["masking", "star", "star without heads", "codes", "both", "frozen mask"],
 )
-def test_every_trainable_parameter_gets_a_gradient(teacher, speech, conf: dict, changes: dict) -> None:
+def test_every_trainable_parameter_gets_a_gradient(
+    teacher, speech, conf: dict, changes: dict
+) -> None:
     """Distributed training hangs or fails otherwise."""
     ours = model(conf, None if conf is CODES else teacher, **changes)
     loss, _, _ = ours(**batch(speech, codes=conf is CODES))

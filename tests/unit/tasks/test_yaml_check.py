@@ -66,7 +66,11 @@ def test_blocks_must_be_mappings(tmp_path: Path, value: object) -> None:
 
 
 def test_null_and_lists_are_left_to_espnet(tmp_path: Path) -> None:
-    conf = {"patience": None, "keep_nbest_models": [5], "best_model_criterion": [["valid", "loss", "min"]]}
+    conf = {
+        "patience": None,
+        "keep_nbest_models": [5],
+        "best_model_criterion": [["valid", "loss", "min"]],
+    }
     assert problems_of(tmp_path, conf) == []
 
 
