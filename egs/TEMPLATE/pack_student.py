@@ -1,6 +1,7 @@
 """Pack a student into one zip file: weights, configuration, how it was trained, what it scores.
 
-    pack_student.py --model DIR --config exp/student/config.yaml --results RESULTS.md --out FILE
+``pack_student.py --model DIR --config exp/student/config.yaml --results RESULTS.md --out FILE``.
+A ``README.md`` in DIR (model_card.py) comes along.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def members(model: Path, config: Path | None, results: Path | None) -> dict[str, Path]:
     """Name in the archive -> file."""
     files = {name: model / name for name in MODEL_FILES}
+    if (model / "README.md").is_file():
+        files["README.md"] = model / "README.md"
     if config is not None:
         files["train_config.yaml"] = config
     if results is not None:

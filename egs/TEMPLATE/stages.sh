@@ -30,7 +30,7 @@ stages_check() {
     for name in stage stop_stage; do
         value=${!name}
         if ! [[ $value =~ ^(0|[1-9][0-9]*)$ ]] || ((value < first || value > last)); then
-            die "--$name '$value': this recipe has the stages $first to $last"
+            die "--$name $value: this recipe has the stages $first to $last"
         fi
     done
     if ((stage > stop_stage)); then
@@ -85,6 +85,32 @@ stages_done() {
 need() {
     [ -e "$1" ] && return 0
     die "stage $kd_current needs $1${3:+ ($3)}, which stage $2 makes; run ./run.sh --stage $2"
+}
+
+# from_start NAME...: a relative path in variable NAME that is found from the folder in which the
+# user typed the command is meant from there; others count from the recipe's folder.
+from_start() {
+    local name
+    for name in "$@"; do
+        if [[ ${!name} != "" && ${!name} != /* && -e ${OLDPWD:-.}/${!name} ]]; then
+            printf -v "$name" '%s' "$(realpath -s "${OLDPWD:-.}/${!name}")"
+        fi
+    done
+}
+
+# split_words ARRAY TEXT: the words of TEXT as a shell would split them, quotes respected.
+split_words() {
+    mapfile -d '' -t "$1" < <("$python" -c \
+        'import shlex, sys; sys.stdout.write("".join(w + "\0" for w in shlex.split(sys.argv[1])))' "$2")
+}
+
+# rotate LOG: keep the logs of earlier attempts as LOG.1 (latest), LOG.2 ...
+rotate() {
+    local log=$1 number=1
+    [ -e "$log" ] || return 0
+    while [ -e "$log.$number" ]; do ((number += 1)); done
+    for ((; number > 1; number--)); do mv "$log.$((number - 1))" "$log.$number"; done
+    mv "$log" "$log.1"
 }
 
 # is_done MARK WORDS...: whether the same WORDS (a command, checksums) ended well before; says so.

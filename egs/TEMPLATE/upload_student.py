@@ -1,6 +1,6 @@
 """Upload a student to the Hugging Face Hub (stage 8; needs a token: `hf auth login`).
 
-    upload_student.py --model DIR --repo NAME/MODEL [--results RESULTS.md]
+``upload_student.py --model DIR --repo NAME/MODEL [--results RESULTS.md]``
 """
 
 from __future__ import annotations
