@@ -1,4 +1,4 @@
-"""Run any command of ESPnet with our names known: ``python -m espnet_kd.bin.espnet asr_train ...``."""
+"""Any command of ESPnet with our names known: ``python -m espnet_kd.bin.espnet asr_train ...``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _run(words: Sequence[str]) -> None:
 
 
 def _resolve_encoder(module: object, words: list[str]) -> None:
-    """Put the student's configuration into the options, so that decoding does not need its folder."""
+    """Store the student's configuration in the options: decoding then needs no student folder."""
     task = next(
         (value for key, value in vars(module).items() if key.endswith("Task") and key != "AbsTask"),
         None,

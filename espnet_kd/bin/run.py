@@ -1,4 +1,4 @@
-"""How every command of ours ends: one message instead of a traceback, and a documented exit code."""
+"""How commands of ours end: one message instead of a traceback, and a documented exit code."""
 
 from __future__ import annotations
 

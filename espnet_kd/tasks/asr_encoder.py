@@ -35,7 +35,8 @@ class KDStudentEncoder(AbsEncoder):
         config: the full encoder configuration. ``python -m espnet_kd.bin.espnet`` fills it in from
             ``pretrained`` before training, so that ``config.yaml`` alone rebuilds the encoder and
             decoding works where the folder is gone.
-        hidden_state: ``last`` (last layer's output) or ``weighted`` (learned mix of all hidden states).
+        hidden_state: ``last`` (last layer's output) or ``weighted`` (learned mix of all hidden
+            states).
         freeze_frontend: keep the convolutions as they are.
         freeze_updates: train only what stands behind the encoder for so many training batches.
         overrides: configuration fields to change, e.g. ``{layerdrop: 0.05}``.
@@ -58,7 +59,8 @@ class KDStudentEncoder(AbsEncoder):
         problems = []
         if input_size != 1:
             problems.append(
-                f"input_size is {input_size}; the student reads the waveform: set input_size: 1 and "
+                f"input_size is {input_size}; the student reads the waveform: set input_size: 1 "
+                f"and "
                 "frontend: null"
             )
         if hidden_state not in HIDDEN_STATES:
@@ -137,7 +139,8 @@ def _build(
     if config is not None:
         if pretrained is not None:
             _LOG.warning(
-                f"{pretrained} is gone; the encoder is rebuilt from its stored configuration and its "
+                f"{pretrained} is gone; the encoder is rebuilt from its stored configuration and "
+                f"its "
                 "weights must come from the model file"
             )
         return SpeechEncoder.from_config(SpeechEncoderConfig.from_dict({**config, **overrides}))

@@ -33,13 +33,15 @@ class AudioCheck:
         self.source = source
 
     def __call__(self, uid: str, data: Streams) -> Streams:
+        """Return the streams without transcripts, or raise AudioError."""
         speech = data.get("speech")
         if speech is None:
             return data
         remedy = "leave it out of wav.scp and the shape file, or write the recording again"
         if speech.ndim != 1:
             raise AudioError(
-                f"utterance {uid} ({self.source}) has {speech.shape[-1]} channels, the models take one; "
+                f"utterance {uid} ({self.source}) has {speech.shape[-1]} channels, the models "
+                f"take one; "
                 "mix it down to mono"
             )
         if len(speech) < self.min_samples:

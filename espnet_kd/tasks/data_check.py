@@ -18,6 +18,9 @@ MAX_HEADERS = 20000
 """Recordings whose headers are read per list; beyond that an even sample of them."""
 
 _SHOWN = 20
+_TABLES = ("sound", "text_int", "npy", "kaldi_ark")
+"""Stream types whose file is a table of utterances."""
+
 _TOLERATED = ("is not in sorted order", "the last line does not end with a newline")
 """Defects that ESPnet does not mind (scripts of others leave them)."""
 
@@ -51,36 +54,38 @@ def check_data(args: argparse.Namespace, policy: AudioPolicy) -> None:
 def _check_part(
     streams: Sequence[Sequence[str]], shapes: Sequence[str], policy: AudioPolicy
 ) -> list[str]:
-    problems: list[str] = []
+    paths = [*(stream[0] for stream in streams), *shapes]
+    missing = {path for path in paths if not Path(path).is_file()}
+    problems = [
+        f"{path}: no such file; run the stage that prepares the data" for path in sorted(missing)
+    ]
     ids: dict[str, set[str]] = {}
-    for path in [*(stream[0] for stream in streams), *shapes]:
-        if not Path(path).is_file():
-            problems.append(f"{path}: no such file; run the stage that prepares the data")
     for path, _name, kind in streams:
-        if Path(path).is_file() and kind in ("sound", "text", "text_int", "npy", "kaldi_ark"):
+        if path not in missing and kind in _TABLES:
             table = read_table(Path(path))
-            problems += _table_problems(path, table)
             ids[path] = set(table.first())
-            if kind == "sound":
-                problems += _header_problems(path, table, policy)
-    wanted: set[str] = set()
-    for path in shapes:
-        if Path(path).is_file():
-            table = read_table(Path(path))
             problems += _table_problems(path, table)
-            wanted |= set(table.first())
-            if not table.rows:
-                problems.append(f"{path}: is empty")
-    for path, present in ids.items():
-        missing = sorted(wanted - present)
-        if missing:
-            problems.append(
-                f"{path}: {len(missing)} utterance(s) of the shape file are not in it, e.g. {missing[0]}"
-            )
+            problems += _header_problems(path, table, policy) if kind == "sound" else []
+    for path in shapes:
+        if path not in missing:
+            table = read_table(Path(path))
+            problems += _table_problems(path, table) + _absent(set(table.first()), ids)
     return problems
 
 
+def _absent(wanted: set[str], ids: dict[str, set[str]]) -> list[str]:
+    """Utterances that the shape file lists and a stream lacks."""
+    return [
+        f"{path}: {len(wanted - present)} utterance(s) of the shape file are not in it, e.g. "
+        f"{min(wanted - present)}"
+        for path, present in ids.items()
+        if wanted - present
+    ]
+
+
 def _table_problems(path: str, table: Table) -> list[str]:
+    if not table.rows:
+        return [f"{path}: is empty"]
     return [
         f"{path}:{problem.line}: {problem.message}"
         for problem in table.problems

@@ -21,7 +21,9 @@ STUDENT, LAST_STUDENT = "student", "student_last"
 
 
 def export_run(model: RunHooks, exp: Path, criteria: Sequence[Sequence[str]]) -> None:
-    """Export the averaged best epochs to ``exp/student`` and the last epoch to ``exp/student_last``."""
+    """Export the averaged best epochs to ``exp/student`` and the last epoch to
+    ``exp/student_last``.
+    """
     averages = [f"{phase}.{key}.ave" for phase, key, _ in criteria]
     found = [name for name in averages if (exp / f"{name}.pth").exists()]
     if found:
@@ -36,7 +38,8 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
     Args:
         model: built from the run's configuration; its weights are not touched.
         exp: the run's folder.
-        epoch: a file of it without ``.pth``: ``valid.loss.ave``, ``latest``, ``12epoch``; or ``12``.
+        epoch: a file of it without ``.pth``: ``valid.loss.ave``, ``latest``, ``12epoch``; or
+            ``12``.
         target: replaced as a whole when everything is written.
 
     Raises:

@@ -43,13 +43,15 @@ def _layer_problems(student: SpeechEncoder, teacher: Teacher, kd: DistillConfig)
         step = has / wanted
         advice = [max(0, round(step * (i + 1)) - 1) for i in range(wanted)]
         return [
-            f"the student has {wanted} layers, teacher {teacher.name} has {has}; say which of them the "
+            f"the student has {wanted} layers, teacher {teacher.name} has {has}; say which of "
+            f"them the "
             f"student's layers learn from, e.g. kd_conf.teacher_layers: {advice}"
         ]
     problems = []
     if len(chosen) != wanted:
         problems.append(
-            f"kd_conf.teacher_layers lists {len(chosen)} layers, the student has {wanted}; list one each"
+            f"kd_conf.teacher_layers lists {len(chosen)} layers, the student has {wanted}; list "
+            f"one each"
         )
     outside = [layer for layer in chosen if not 0 <= layer < has]
     if outside or not chosen:
@@ -66,7 +68,8 @@ def _frame_problems(student: SpeechEncoder, teacher: Teacher) -> list[str]:
         if ours != theirs:
             return [
                 f"{samples} samples give {ours} frames in the student and {theirs} in teacher "
-                f"{teacher.name}; frames are compared one by one, so choose a student whose conv_layers "
+                f"{teacher.name}; frames are compared one by one, so choose a student whose "
+                f"conv_layers "
                 "have the teacher's strides and kernels"
             ]
     return []

@@ -1,6 +1,7 @@
 """Losses that are not finite: skipped, counted, attributed, and stopped when they do not end.
 
-ESPnet skips an update whose gradient norm is not finite, on all ranks alike. This guard sees how many
+ESPnet skips an update whose gradient norm is not finite, on all ranks alike. This guard sees how
+many
 updates in a row that happened to (each forward since the last real update counts) and remembers
 which utterances were in the bad batches.
 """
@@ -45,20 +46,24 @@ class FiniteGuard:
         """Count one training batch.
 
         Raises:
-            TrainingStoppedError: ``max_bad_steps`` updates in a row were skipped; it is raised on all
+            TrainingStoppedError: ``max_bad_steps`` updates in a row were skipped; it is raised on
+                all
                 ranks at the same batch, because updates are skipped on all of them.
         """
         if self.forwards >= self.max_bad_steps * self.accum_grad:
             seen = "; ".join(self.recent) or "none on this rank (its losses were finite)"
             raise TrainingStoppedError(
                 f"the last {self.max_bad_steps} updates were skipped because of NaN or infinity. "
-                f"Last bad batches: {seen}. Lower optim_conf.lr, look at these recordings, or train "
+                f"Last bad batches: {seen}. Lower optim_conf.lr, look at these recordings, or "
+                f"train "
                 "with --use_amp false. Epochs that were completed are saved"
             )
         self.forwards += 1
 
     def check(self, loss: Tensor, utterances: Sequence[str], views: Sequence[View | None]) -> None:
-        """Log a loss that is not finite, with its utterances and whether the teacher is at fault."""
+        """Log a loss that is not finite, with its utterances and whether the teacher is at
+        fault.
+        """
         if bool(torch.isfinite(loss.detach()).all()):
             return
         self.bad_batches += 1
@@ -69,7 +74,9 @@ class FiniteGuard:
 
 
 def teacher_fault(utterances: Sequence[str], views: Sequence[View | None]) -> str | None:
-    """Which utterances the teacher turned into NaN or infinity, or None if its outputs are finite."""
+    """Which utterances the teacher turned into NaN or infinity, or None if its outputs are
+    finite.
+    """
     bad: set[str] = set()
     for view in views:
         for layer_BTD in view.layers if view is not None else []:
@@ -78,6 +85,7 @@ def teacher_fault(utterances: Sequence[str], views: Sequence[View | None]) -> st
     if not bad:
         return None
     return (
-        f"the TEACHER's output is NaN or infinite for {', '.join(sorted(bad))}: check its checkpoint, "
+        f"the TEACHER's output is NaN or infinite for {', '.join(sorted(bad))}: check its "
+        f"checkpoint, "
         "or its range in half precision"
     )

@@ -60,4 +60,6 @@ class RunHooks(AbsESPnetModel):
         self.num_updates += 1
 
     def export(self, states: dict[str, torch.Tensor], folder: Path) -> None:
-        """Write what users want of these weights (of this model, from an epoch file) to ``folder``."""
+        """Write what users want of these weights (of this model, from an epoch file) to
+        ``folder``.
+        """

@@ -45,7 +45,9 @@ class MaskSource:
         self._rng = np.random.RandomState([self.seed, self.rank, 0])
 
     def draw(self, lengths_B: Tensor, num_frames: int) -> Tensor:
-        """(B, T) boolean on the device of ``lengths_B``, True = masked; no padded frame is masked."""
+        """(B, T) boolean on the device of ``lengths_B``, True = masked; no padded frame is
+        masked.
+        """
         lengths = lengths_B.tolist()
         mask = generate_mask(self.config, lengths, num_frames, self._rng)
         return torch.from_numpy(mask).to(lengths_B.device)

@@ -45,6 +45,9 @@ class Seen:
 class Objective(nn.Module):
     """Base: one loss on one batch."""
 
+    name: ClassVar[str]
+    """Its key in ``kd_conf.objectives``."""
+
     masks: ClassVar[bool] = False
     """Whether the student sees a masked input in training."""
 

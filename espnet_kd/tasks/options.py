@@ -34,7 +34,8 @@ class MaskingDistillOptions:
     """Distance between frames: mse (published) or l1."""
 
     distil_random_layer: int | None = None
-    """How many layers below the last are hints, drawn anew each epoch; null = all (published: 11 of 11)."""
+    """How many layers below the last are hints, drawn anew each epoch; null = all (published: 11
+    of 11)."""
 
     padded_frames: str = "exclude"
     """`exclude` leaves padding out of the loss; `count` is the published behaviour."""
@@ -65,7 +66,9 @@ class TemporalRelationOptions:
 
 @dataclass(kw_only=True)
 class MaskedPredictionOptions:
-    """HuBERT's objective: predict cluster or codebook indexes of masked frames; needs no teacher."""
+    """HuBERT's objective: predict cluster or codebook indexes of masked frames; needs no
+    teacher.
+    """
 
     weight: float = 1.0
     """Share of this objective in the total loss."""
@@ -122,7 +125,8 @@ class CropOptions:
     """Random crop of longer utterances to this duration, 0 = never (published: full length)."""
 
     to_shortest: bool = False
-    """Crop every utterance of a batch to the shortest one instead of padding (fairseq's pre-training)."""
+    """Crop every utterance of a batch to the shortest one instead of padding (fairseq's
+    pre-training)."""
 
 
 @dataclass(kw_only=True)
@@ -138,13 +142,16 @@ class DistillConfig:
     """How frames are masked (published mask_prob: 0.8 for 960 h, 0.4 for 100 h)."""
 
     teacher_layers: list[int] | None = None
-    """Teacher layer (from 0) that each student layer learns from; null = layer i from layer i (published)."""
+    """Teacher layer (from 0) that each student layer learns from; null = layer i from layer i
+    (published)."""
 
     mask_prob_schedule: str | list[float] | None = None
-    """`[a, b]`: mask_prob goes linearly from a to b over the epochs; null = constant (published)."""
+    """`[a, b]`: mask_prob goes linearly from a to b over the epochs; null = constant
+    (published)."""
 
     update_teacher_mask: bool = False
-    """Copy the student's mask embedding into the teacher at each step; needs equal widths (published: no)."""
+    """Copy the student's mask embedding into the teacher at each step; needs equal widths
+    (published: no)."""
 
     freeze_student_mask: bool = False
     """Keep the student's mask embedding at its initial value (published: no)."""
@@ -217,12 +224,18 @@ class DistillConfig:
         Raises:
             ConfigError: unknown keys, wrong types and impossible values, all at once.
         """
-        problems: list[str] = []
-        for key, value in values.items():  # one by one: a wrong type must not hide a wrong value
-            try:
-                from_mapping(cls, {key: value}, subject="kd_conf")
-            except ConfigError as error:
-                problems += error.problems
+        # One by one: a wrong type must not hide a wrong value.
+        problems = [
+            problem for key, value in values.items() for problem in _problems_of(cls, {key: value})
+        ]
         if problems:
             raise ConfigError("kd_conf", problems)
         return from_mapping(cls, values, subject="kd_conf")
+
+
+def _problems_of(cls: type[DistillConfig], values: Mapping[str, Any]) -> list[str]:
+    try:
+        from_mapping(cls, values, subject="kd_conf")
+    except ConfigError as error:
+        return error.problems
+    return []

@@ -38,7 +38,9 @@ class Batch:
 
 
 class Passes:
-    """Teacher first (masks are drawn inside its valid frames), then the student as often as needed."""
+    """Teacher first (masks are drawn inside its valid frames), then the student as often as
+    needed.
+    """
 
     def __init__(
         self,

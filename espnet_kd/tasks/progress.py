@@ -44,7 +44,8 @@ class Progress:
         self.show = show
 
     def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]  # TypeError for streams, as ESPnet expects
+        # A stream raises TypeError, as ESPnet expects.
+        return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
         if not self.show:

@@ -32,7 +32,8 @@ class S3PRLTeacher(Teacher):
             self._counts[samples] = states[0].shape[1]
         if len(states) < 2:
             raise KDError(
-                f"upstream {name} shows {len(states)} hidden state(s); a teacher needs the input of its "
+                f"upstream {name} shows {len(states)} hidden state(s); a teacher needs the input "
+                f"of its "
                 "layers and at least one layer (a Transformer upstream, not a spectrogram)"
             )
         self.num_layers = len(states) - 1

@@ -28,7 +28,8 @@ _DAMAGE = (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zi
 def atomic_torch_save() -> Iterator[None]:
     """Within the block, ``torch.save`` to a path writes beside it and then replaces it.
 
-    A full disk raises :class:`espnet_kd.errors.KDError` with path and free bytes; the old file stays.
+    A full disk raises :class:`espnet_kd.errors.KDError` with path and free bytes; the old file
+    stays.
     """
     write = torch.save
 
@@ -61,7 +62,8 @@ def explain_damage(path: Path) -> Iterator[None]:
                 "use the configuration it was trained with, or another --output_dir"
             ) from error
         raise CheckpointError(
-            f"{path} is damaged ({_size(path)}; {text.splitlines()[0] if text else type(error).__name__}). "
+            f"{path} is damaged ({_size(path)}; "
+            f"{text.splitlines()[0] if text else type(error).__name__}). "
             "Move it away and start from the newest epoch file beside it with "
             "--init_param <N>epoch.pth, or train again from the start"
         ) from error
@@ -72,7 +74,9 @@ def _size(path: Path) -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of writes that a kill cut short (only while holding the folder's lock)."""
+    """Delete temporary files of writes that a kill cut short (only while holding the folder's
+    lock).
+    """
     for pattern in (".checkpoint.pth.*", ".*epoch.pth.*", ".*best.pth.*"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -30,10 +30,7 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
         warmup_proportion: float | None = None,
     ) -> None:
         self.optimizer = optimizer
-        self.warmup: dict[str, float | None] = {
-            "warmup_steps": warmup_steps,
-            "warmup_proportion": warmup_proportion,
-        }
+        self.warmup = (warmup_steps, warmup_proportion)
         self.schedule: LinearWarmupDecaySchedule | None = None
         if total_steps is not None:
             self.set_total_steps(total_steps)
@@ -45,7 +42,7 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
 
     def set_total_steps(self, total_steps: int) -> None:
         """State the length of the run; the first update's rate is in force from now on."""
-        self.schedule = LinearWarmupDecaySchedule(self.optimizer, total_steps, **self.warmup)
+        self.schedule = LinearWarmupDecaySchedule(self.optimizer, total_steps, *self.warmup)
 
     def _known(self) -> LinearWarmupDecaySchedule:
         if self.schedule is None:
@@ -69,4 +66,6 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
 
     def __repr__(self) -> str:
         length = "unknown yet" if self.schedule is None else self.schedule.total_steps
-        return f"{type(self).__name__}(total_steps={length}, {self.warmup})"
+        steps, proportion = self.warmup
+        warmup = f"warmup_steps={steps}, warmup_proportion={proportion}"
+        return f"{type(self).__name__}(total_steps={length}, {warmup})"

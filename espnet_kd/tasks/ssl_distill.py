@@ -11,9 +11,9 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from espnet2.tasks import abs_task
@@ -59,7 +59,7 @@ class SSLDistillTask(AbsTask):
     """Student, teacher and objectives as an ESPnet task (data stream ``speech``)."""
 
     num_optimizers = 1
-    class_choices_list: list[Any] = []
+    class_choices_list: ClassVar[list[Any]] = []
     trainer = KDTrainer
 
     # --- Options
@@ -114,17 +114,10 @@ class SSLDistillTask(AbsTask):
     @classmethod
     def problems(cls, args: argparse.Namespace) -> list[str]:
         """What is wrong with the nested options, each with its key path."""
-        problems = []
-        student = None
-        for name, build in (
-            ("kd_conf", lambda: DistillConfig.from_dict(args.kd_conf)),
-            ("student_conf", lambda: student_config(args.student, args.student_conf)),
-        ):
-            try:
-                built = build()
-                student = built if name == "student_conf" else student
-            except ConfigError as error:
-                problems += [f"{name}: {problem}" for problem in error.problems]
+        problems = [
+            *_problems_of("kd_conf", lambda: DistillConfig.from_dict(args.kd_conf)),
+            *_problems_of("student_conf", lambda: student_config(args.student, args.student_conf)),
+        ]
         if args.teacher is None or not args.teacher.startswith(S3PRL_PREFIX):
             fields = [field.name for field in dataclasses.fields(SpeechEncoderConfig)]
             unknown = [key for key in args.teacher_conf if key not in fields]
@@ -140,7 +133,7 @@ class SSLDistillTask(AbsTask):
 
     @staticmethod
     def _is_first_process(args: argparse.Namespace) -> bool:
-        rank = args.dist_rank if args.dist_rank is not None else os.environ.get("RANK", 0)
+        rank = os.environ.get("RANK", "0") if args.dist_rank is None else args.dist_rank
         return int(rank) == 0
 
     @classmethod
@@ -154,7 +147,8 @@ class SSLDistillTask(AbsTask):
         teacher = args.teacher
         if teacher and not teacher.startswith(S3PRL_PREFIX) and not Path(teacher).exists():
             raise KDError(
-                f"teacher {teacher}: no such file or folder; run the stage that makes the teacher, or "
+                f"teacher {teacher}: no such file or folder; run the stage that makes the "
+                f"teacher, or "
                 "give s3prl:NAME"
             )
         if args.check_data:
@@ -220,3 +214,11 @@ class SSLDistillTask(AbsTask):
         kd = DistillConfig.from_dict(args.kd_conf)
         crop = kd.crop if train else type(kd.crop)()
         return CropCollate(crop, config.conv_layers, config.hop, config.sample_rate)
+
+
+def _problems_of(name: str, build: Callable[[], object]) -> list[str]:
+    try:
+        build()
+    except ConfigError as error:
+        return [f"{name}: {problem}" for problem in error.problems]
+    return []

@@ -17,6 +17,7 @@ from espnet_kd.tasks.fit import fit_teacher
 from espnet_kd.tasks.guard import FiniteGuard
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
 from espnet_kd.tasks.masks import MaskSource
+from espnet_kd.tasks.objective import Objective
 from espnet_kd.tasks.objectives import build_objectives
 from espnet_kd.tasks.options import DistillConfig
 from espnet_kd.tasks.passes import Batch, Passes
@@ -50,8 +51,8 @@ class SSLDistillModel(RunHooks):
         schedule = self.kd.mask_prob_schedule
         return MaskSource(self.kd.mask, schedule, max_epoch=max_epoch, seed=self.seed, rank=rank)
 
-    def _all(self) -> list[Any]:
-        return list(self.objectives.values())
+    def _all(self) -> list[Objective]:
+        return [o for o in self.objectives.values() if isinstance(o, Objective)]
 
     def _freeze_what_nothing_trains(self) -> None:
         """Distributed training demands that every trainable parameter gets a gradient."""
@@ -145,14 +146,14 @@ class SSLDistillModel(RunHooks):
         )
         terms: Stats = {}
         total = speech.new_zeros(())
-        for name, objective in self.objectives.items():
+        for objective in self._all():
             seen = passes.seen_by(objective)
             parts = objective(seen) if self.training else objective.validation(seen)
             loss = parts.pop("loss")
             total = total + objective.weight * loss
             terms.update(parts)
             if len(self.objectives) > 1:
-                terms[f"{name}_loss"] = loss
+                terms[f"{objective.name}_loss"] = loss
         if self.training:
             self.guard.check(total, utterances, [passes.whole, passes.masked])
         stats = {"loss": total.detach(), **{name: term.detach() for name, term in terms.items()}}

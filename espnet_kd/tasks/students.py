@@ -20,7 +20,8 @@ def student_config(name: str, conf: Mapping[str, Any]) -> SpeechEncoderConfig:
 
     Args:
         name: one of ``list_architectures()``, or a folder with our ``config.json``.
-        conf: fields of :class:`SpeechEncoderConfig` to change. ``layers`` may be the list of records,
+        conf: fields of :class:`SpeechEncoderConfig` to change. ``layers`` may be the list of
+            records,
             or one mapping for equal layers: ``{num_layers: 4, num_heads: 4, ffn_dim: 256}``, with
             ``reuse_pattern: [true, false, ...]`` (true = computes its attention map) if wanted.
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 S3PRL_PREFIX = "s3prl:"
 
 PROBES = (16000, 16079, 16080, 16320, 16399, 16400)
-"""Sample counts by which two front ends are compared (50 frames per second, 400 samples of context)."""
+"""Sample counts by which two front ends are compared (50 frames per second, 400 samples of
+context)."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ class Teacher(ABC):
 
 
 class EncoderTeacher(Teacher):
-    """One of our encoders. Both views share the convolutions and go through the layers as one batch."""
+    """One of our encoders. Both views share the convolutions and go through the layers as one
+    batch.
+    """
 
     def __init__(self, name: str, encoder: SpeechEncoder) -> None:
         self.name = name
@@ -181,8 +184,10 @@ def load_teacher(source: str, conf: Mapping[str, Any]) -> Teacher:
     """Load a teacher.
 
     Args:
-        source: any checkpoint of ours (a folder or file), or ``s3prl:NAME`` / ``s3prl:NAME:CHECKPOINT``.
-        conf: overrides of the encoder's configuration (``normalize_waveform``, ``frame_padding`` ...);
+        source: any checkpoint of ours (a folder or file), or ``s3prl:NAME`` /
+            ``s3prl:NAME:CHECKPOINT``.
+        conf: overrides of the encoder's configuration (``normalize_waveform``, ``frame_padding``
+            ...);
             for an S3PRL upstream the keyword arguments of its hub entry.
     """
     if source.startswith(S3PRL_PREFIX):

@@ -171,7 +171,8 @@ class KDTrainer(Trainer):
 
 def _core(model: torch.nn.Module) -> RunHooks:
     """Our model inside the distributed wrapper."""
-    core: RunHooks = getattr(model, "module", model)
+    core = getattr(model, "module", model)
+    assert isinstance(core, RunHooks)
     return core
 
 
@@ -219,7 +220,8 @@ def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainer
         raise ConfigError(
             "scheduler_conf",
             [
-                "this data iterator does not know its number of batches; set scheduler_conf.total_steps"
+                "this data iterator does not know its number of batches; set "
+                "scheduler_conf.total_steps"
             ],
         ) from error
     per_epoch = batches // options.accum_grad
@@ -227,7 +229,8 @@ def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainer
         raise ConfigError(
             "accum_grad",
             [
-                f"an epoch has {batches} batches, fewer than accum_grad {options.accum_grad}; no update"
+                f"an epoch has {batches} batches, fewer than accum_grad {options.accum_grad}; no "
+                f"update"
             ],
         )
     for scheduler in waiting:

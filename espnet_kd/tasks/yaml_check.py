@@ -24,7 +24,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise ConfigError(
                     f"{node.start_mark.name}",
@@ -42,7 +42,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     """
     try:
         with open(path, encoding="utf-8") as stream:
-            values = _UniqueKeyLoader(stream).get_single_data()  # type: ignore[no-untyped-call]
+            values = _UniqueKeyLoader(stream).get_single_data()
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(path, [" ".join(str(error).split())]) from error
     if values is None:
@@ -58,7 +58,8 @@ def parse(
     """Parse command line and ``--config``.
 
     Returns:
-        The options, and all problems found at their top level (unknown keys and options, values that
+        The options, and all problems found at their top level (unknown keys and options, values
+        that
         the option does not accept).
     """
     words = list(sys.argv[1:] if cmd is None else cmd)

@@ -17,7 +17,9 @@ Callback = Callable[[ModuleType], None]
 
 
 def after_import(name: str, callback: Callback) -> None:
-    """Call ``callback(module)`` now if module ``name`` is imported already, else right after it is."""
+    """Call ``callback(module)`` now if module ``name`` is imported already, else right after it
+    is.
+    """
     module = sys.modules.get(name)
     if module is not None and not _is_loading(module):
         callback(module)
@@ -32,7 +34,9 @@ def _is_loading(module: ModuleType) -> bool:
 
 
 class _AfterImportFinder(MetaPathFinder):
-    """Finds nothing itself: it lets the others find, and hooks the end of the module's execution."""
+    """Finds nothing itself: it lets the others find, and hooks the end of the module's
+    execution.
+    """
 
     def __init__(self) -> None:
         self.callbacks: dict[str, list[Callback]] = {}

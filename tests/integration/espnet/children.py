@@ -36,7 +36,8 @@ def start(function: Callable[[], object], log: Path) -> int:
         os.dup2(stream, 2)
         sys.stdout = os.fdopen(1, "w", buffering=1)
         sys.stderr = os.fdopen(2, "w", buffering=1)
-        logging.getLogger().handlers.clear()  # pytest's: ESPnet sets up its own only where there is none
+        # pytest's handlers: ESPnet sets up its own only where there is none.
+        logging.getLogger().handlers.clear()
         result = function()
         code = result if isinstance(result, int) else 0
     except SystemExit as stop:

@@ -1,4 +1,5 @@
-"""A tiny corpus, a tiny teacher, and runs in forked children of one process that has ESPnet loaded."""
+"""A tiny corpus, a tiny teacher, and runs in forked children of one process that has ESPnet
+loaded."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def warmed() -> None:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kaldi folders `train` (12 utterances of 1 to 3 tones) and `valid` (4), with codes and transcripts."""
+    """Kaldi folders `train` (12 utterances of 1 to 3 tones) and `valid` (4), with codes and
+    transcripts."""
     root = tmp_path_factory.mktemp("corpus")
     rng = np.random.RandomState(0)
     for part, size in (("train", 12), ("valid", 4)):

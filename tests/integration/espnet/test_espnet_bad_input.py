@@ -1,4 +1,5 @@
-"""Bad data and misfits: one message that names the culprit and the remedy, before or instead of harm."""
+"""Bad data and misfits: one message that names the culprit and the remedy, before or instead of
+harm."""
 
 from __future__ import annotations
 

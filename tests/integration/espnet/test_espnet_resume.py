@@ -92,7 +92,8 @@ def kill_at_batch(number: int, how: signal.Signals = signal.SIGKILL) -> Callable
 
 
 def kill_at_save(number: int, *, midway: bool) -> Callable[[], None]:
-    """Prepare a child to be killed before its n-th write of a checkpoint, or in the middle of it."""
+    """Prepare a child to be killed before its n-th write of a checkpoint, or in the middle of
+    it."""
 
     def prepare() -> None:
         count, write = 0, torch.save

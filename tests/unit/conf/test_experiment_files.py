@@ -44,12 +44,13 @@ def test_file_is_understood(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_only_differences_from_the_defaults_are_stated(path: Path) -> None:
-    """What makes the run (student, length, learning rate) may be stated although it is a default."""
+    """What makes the run (student, length, learning rate) may be stated although it is a
+    default."""
     stated = yaml.safe_load(path.read_text())
     named = {"student", "max_epoch", "optim_conf"}
     defaults = {key: SSLDistillTask.get_parser().get_default(key) for key in stated}
     assert not [key for key in stated.keys() - named if stated[key] == defaults[key]]
-    assert not [key for key in stated.keys() & DEFAULTS.keys() - named]
+    assert not list(stated.keys() & DEFAULTS.keys() - named)
 
 
 @pytest.mark.parametrize("level", ["", "kd_conf", "student_conf", "teacher_conf", "optim_conf"])

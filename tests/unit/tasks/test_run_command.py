@@ -45,7 +45,8 @@ def test_signals(
 
 def test_message_of_a_loader_process_is_unwrapped() -> None:
     wrapped = (
-        "Caught AudioError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        "Caught AudioError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        "last):\n"
         '  File "x.py", line 1\nespnet_kd.errors.AudioError: utterance u: bad\n'
     )
     assert plain_message(AudioError(wrapped)) == "utterance u: bad"

@@ -12,7 +12,9 @@ from espnet_kd.tasks.scheduler import LinearWarmupDecay
 
 def optimizer() -> torch.optim.Optimizer:
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    return torch.optim.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, (1.0, 4.0))])
+    return torch.optim.SGD(
+        [{"params": [p], "lr": lr} for p, lr in zip(parameters, (1.0, 4.0), strict=True)]
+    )
 
 
 def rates(sgd: torch.optim.Optimizer, scheduler: LinearWarmupDecay, steps: int) -> list[float]:

@@ -1,4 +1,5 @@
-"""One batch through the model: the losses are the loss classes' own, nothing but the student is kept."""
+"""One batch through the model: the losses are the loss classes' own, nothing but the student is
+kept."""
 
 from __future__ import annotations
 
