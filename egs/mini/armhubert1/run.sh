@@ -18,9 +18,11 @@ stop_stage=7       # last stage to run; 8 uploads
 skip_stages=""     # stages to leave out, such as "5 6"
 corpus=synthetic   # synthetic, digits:PATH, an4:PATH or librispeech:PATH
 tag=""             # name of the data and experiment folders; made of corpus when empty
+datadir=data       # where data is written, in a folder named by tag
+expdir=exp         # where models and results are written, likewise
 seeds="0"          # each seed is a whole run: teacher, student, baselines, downstream
-train_set=train-clean-360
-valid_set=dev-clean
+train_set=train-clean-360  # speech for teacher and student; no transcripts needed
+valid_set=dev-clean        # speech for validation
 tasks="asr sid"    # downstream tasks: asr sid pr ks
 num_classes=100    # clusters that the teacher predicts
 nj=2               # processes at a time
@@ -42,8 +44,8 @@ if $smoke; then
     tag+=_smoke
     size=smoke
 fi
-data=data/$tag
-expdir=exp/$tag
+data=$datadir/$tag
+expdir=$expdir/$tag
 . ../../TEMPLATE/stages.sh
 stages_check 0 8
 
@@ -65,28 +67,34 @@ if $smoke; then smoke_options="--max_epoch 1 --batch_size 8"; fi
 watch='[0-9]+epoch:|epoch results|% done|student of|rror|resum'
 export watch
 
-train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run in the background or not
-    local name=$1 config=$2 codes=$3 threads=$4
+train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resumes it if it stopped
+    local name=$1 config=$2 codes=$3 threads=$4 command
+    local mark=$seed_dir/$name/.done_train
     shift 4
     # shellcheck disable=SC2046,SC2086
+    command=("$python" -m espnet_kd.bin.ssl_distill_train --config "$config" --seed "$seed"
+        --ngpu "$ngpu" --num_workers 0 --output_dir "$seed_dir/$name" $(train_options "$codes")
+        $smoke_options "$@")
+    local made_from=("${command[@]}" "$(cksum <"$config")" "$(cksum <"$data/$train_set/wav.scp")")
+    if is_done "$mark" "${made_from[@]}"; then return; fi
     ${cuda_cmd} --gpu "$ngpu" --num_threads "$threads" "$seed_dir/log/train_$name.log" \
-        "$python" -m espnet_kd.bin.ssl_distill_train --config "$config" --seed "$seed" \
-        --ngpu "$ngpu" --num_workers 0 --output_dir "$seed_dir/$name" $(train_options "$codes") \
-        $smoke_options "$@"
+        "${command[@]}"
+    mark_done "$mark" "${made_from[@]}"
 }
 
-if stage 0 "Checks" "seconds"; then
+if stage 0 "Checks" "seconds" "versions of the packages, and room on the disk"; then
     "$python" local/check.py --corpus "$corpus" --min_free_gb 1
 fi
 
-if stage 1 "Data" "15 s, 100 MB; synthesis of 45 minutes of speech, or reading --corpus"; then
+if stage 1 "Data" "30 s, 100 MB" "three good data folders"; then
     watch="" ${train_cmd} "$expdir/log/prepare_data.log" \
         "$python" -m espnet_kd.bin.prepare_data --corpus "$corpus" --out "$data" --size "$size" \
         --processes "$nj" --speaker_id true
     "$python" -m espnet_kd.bin.check_data "$data/$train_set" "$data/$valid_set" "$data/test-clean"
 fi
 
-if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB"; then
+if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB" \
+    "masked accuracy of the teacher at 25 times chance or more"; then
     need "$data/$train_set/wav.scp" 1
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
@@ -103,7 +111,8 @@ if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB"; then
     done
 fi
 
-if stage 3 "Distil the student; train the baseline without a teacher" "4 minutes per seed, 30 MB"; then
+if stage 3 "Distil the student; train the baseline without a teacher" "5 minutes per seed, 30 MB" \
+    "a falling valid loss of both"; then
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
         need "$seed_dir/teacher/student/config.json" 2 "the teacher of seed $seed"
@@ -120,7 +129,7 @@ if stage 3 "Distil the student; train the baseline without a teacher" "4 minutes
     done
 fi
 
-if stage 4 "Export and profile" "40 s per seed"; then
+if stage 4 "Export and profile" "20 s per seed" "a third of the teacher's parameters"; then
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
         need "$seed_dir/student/student/config.json" 3 "the student of seed $seed"
@@ -129,7 +138,8 @@ if stage 4 "Export and profile" "40 s per seed"; then
     done
 fi
 
-if stage 5 "S3PRL downstream: ${tasks}" "3 minutes per seed, 40 MB"; then
+if stage 5 "S3PRL downstream: ${tasks}" "3 minutes per seed, 40 MB" \
+    "the student above both baselines"; then
     override=""
     if $smoke; then
         override="config.runner.total_steps=4,,config.runner.eval_step=4,,config.runner.save_step=4"
@@ -148,13 +158,13 @@ if stage 5 "S3PRL downstream: ${tasks}" "3 minutes per seed, 40 MB"; then
     done
 fi
 
-if stage 6 "Table, plots, RESULTS.md" "20 s"; then
+if stage 6 "Table, plots, RESULTS.md" "5 s" "one row per system in RESULTS.md"; then
     runs=()
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
         need "$seed_dir/downstream" 5 "the scores of seed $seed"
         "$python" local/collect.py --seed_dir "$seed_dir" --seed "$seed" --corpus "$tag" \
-            --command "./run.sh --corpus $kind --seeds \"$seeds\""
+            --command "egs/mini/armhubert1/run.sh --corpus ${corpus/:*/:PATH} --seeds \"$seeds\""
         runs+=("$seed_dir"/results/*.json)
     done
     "$python" -m espnet_kd.bin.report --runs "${runs[@]}" --out "$expdir/report" \
