@@ -50,10 +50,10 @@ def test_upload_is_off_by_default(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--stage", "4"), "--stage '4': this recipe has the stages 0 to 3"),
-        (("--stop_stage", "9"), "--stop_stage '9': this recipe has the stages 0 to 3"),
-        (("--stage", "-1"), "--stage '-1'"),
-        (("--stage", "two"), "--stage 'two'"),
+        (("--stage", "4"), "--stage 4: this recipe has the stages 0 to 3"),
+        (("--stop_stage", "9"), "--stop_stage 9: this recipe has the stages 0 to 3"),
+        (("--stage", "-1"), "--stage -1"),
+        (("--stage", "two"), "--stage two"),
         (("--stage", "2", "--stop_stage", "1"), "--stage 2 is after --stop_stage 1"),
         (("--skip_stages", "1 7"), "7 is not one of the stages"),
     ],
