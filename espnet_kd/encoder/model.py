@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_kd.encoder import padding
+from espnet_kd.encoder.checks import check_batch
 from espnet_kd.encoder.config import SpeechEncoderConfig
 from espnet_kd.encoder.factory import EncoderFactory
 from espnet_kd.encoder.gradient import depth_factor, scale_gradient
@@ -22,7 +23,7 @@ from espnet_kd.encoder.layer import (
     restore_frames,
 )
 from espnet_kd.encoder.output import EncoderOutput, FrameFeatures
-from espnet_kd.errors import AudioError, KDError
+from espnet_kd.errors import KDError
 from espnet_kd.utils.model_directory import read_model, write_model
 
 
@@ -121,7 +122,7 @@ class SpeechEncoder(nn.Module):
 
     def embed(self, x_BS: Tensor, lengths_B: Tensor | None = None) -> FrameFeatures:
         """Front end and projection, (B, S) -> (B, T, D): once, where several passes share audio."""
-        self._check_batch(x_BS, lengths_B)
+        check_batch(x_BS, lengths_B, self.min_samples)
         if self.config.normalize_waveform:
             x_BS = padding.normalize_waveform(x_BS, lengths_B)
         x_BTD = self.feature_projection(self.feature_extractor(x_BS))
@@ -139,11 +140,11 @@ class SpeechEncoder(nn.Module):
         return_attention_maps: bool = False,
     ) -> EncoderOutput:
         """Transformer over embedded frames; arguments as in :meth:`forward`."""
+        depth = self._checked_depth(num_layers)
         x_BTD = self._layer_input(frames, mask_BT)
         context = AttentionContext(
             frames.padding_BT, self._bias(x_BTD.size(1)), self.config.reuse_mode
         )
-        depth = len(self.layers) if num_layers is None else num_layers
         output = EncoderOutput([], frames.lengths_B, frames.padding_BT, layer_input=x_BTD)
         output.projections = None if self.heads is None else []
         output.attention_maps = [] if return_attention_maps else None
@@ -198,6 +199,8 @@ class SpeechEncoder(nn.Module):
                 "this encoder has no mask embedding; build it with mask_embedding: true to "
                 "mask frames"
             )
+        if mask_BT.dtype != torch.bool:
+            raise KDError(f"the mask must be boolean (True = masked), not {mask_BT.dtype}")
         if mask_BT.shape != x_BTD.shape[:2]:
             raise KDError(
                 f"mask has shape {tuple(mask_BT.shape)} but the batch has frames "
@@ -229,6 +232,13 @@ class SpeechEncoder(nn.Module):
     def _bias(self, num_frames: int) -> Tensor | None:
         return None if self.position_bias is None else self.position_bias(num_frames)
 
+    def _checked_depth(self, num_layers: int | None) -> int:
+        if num_layers is None:
+            return len(self.layers)
+        if not 1 <= num_layers <= len(self.layers):
+            raise KDError(f"num_layers is {num_layers}; this encoder has 1 to {len(self.layers)}")
+        return num_layers
+
     def _drops(self, layer: nn.Module) -> bool:
         """LayerDrop; a layer whose map others need always runs."""
         if not self.training or self.config.layerdrop == 0.0:
@@ -240,19 +250,3 @@ class SpeechEncoder(nn.Module):
         if self.config.frame_padding == "chunked":
             return padding.chunked_lengths(lengths_B, samples, frames)
         return self.frame_lengths(lengths_B)
-
-    def _check_batch(self, x_BS: Tensor, lengths_B: Tensor | None) -> None:
-        if x_BS.dim() != 2:
-            raise AudioError(
-                "waveforms must be a (batch, samples) tensor of mono audio, not "
-                f"{tuple(x_BS.shape)}"
-            )
-        if x_BS.size(1) < self.min_samples:
-            raise AudioError(
-                f"waveforms of {x_BS.size(1)} samples are too short: {self.min_samples} give "
-                "the first frame"
-            )
-        if lengths_B is not None and lengths_B.shape != x_BS.shape[:1]:
-            raise AudioError(
-                f"{tuple(lengths_B.shape)} lengths do not fit a batch of {x_BS.size(0)} waveforms"
-            )

@@ -57,6 +57,8 @@ def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     for name in ("head_dim", "num_buckets", "total_heads"):
         if getattr(config, name) < 0:
             yield f"{name} is {getattr(config, name)}; it must not be negative"
+    if config.layer_norm_eps <= 0.0:
+        yield f"layer_norm_eps is {config.layer_norm_eps}; it must be positive"
     if config.pos_conv_groups > 0 and config.embed_dim % config.pos_conv_groups:
         yield (
             f"embed_dim {config.embed_dim} is not a multiple of pos_conv_groups "
@@ -135,7 +137,22 @@ def _kept_head_problems(
 def _head_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     if config.hidden_states == "heads" and not config.head_dim:
         yield "hidden_states is 'heads' but head_dim is 0, so there are no heads"
-    if config.num_buckets and config.layers and config.embed_dim % config.bias_heads:
+    if config.num_buckets > 0 and config.layers:
+        yield from _position_bias_problems(config)
+
+
+def _position_bias_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    near = config.num_buckets // 4  # distances below have a bucket of their own, on either side
+    if near < 1:
+        yield f"num_buckets is {config.num_buckets}; a position bias needs at least 4"
+    elif config.max_distance <= near:
+        yield (
+            f"max_distance is {config.max_distance}; with {config.num_buckets} buckets it must be "
+            f"more than {near}"
+        )
+    if config.bias_heads < 1:
+        yield "total_heads is 0 and the first layer has no heads; total_heads must be given"
+    elif config.embed_dim % config.bias_heads:
         yield (
             f"embed_dim {config.embed_dim} is not a multiple of the {config.bias_heads} heads "
             "of the position bias"
