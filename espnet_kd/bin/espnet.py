@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from espnet_kd.bin.run import run_command
 from espnet_kd.errors import ConfigError
@@ -29,25 +30,30 @@ def _run(words: Sequence[str]) -> None:
     if importlib.util.find_spec(f"espnet2.bin.{name}") is None:
         raise ConfigError("espnet_kd.bin.espnet", [f"ESPnet has no command {name}"])
     module = importlib.import_module(f"espnet2.bin.{name}")
-    if name.endswith("_train"):
-        _resolve_encoder(module, rest)
+    if name.endswith("_train") and _train_with_student(module, rest):
+        return
     module.main(rest)
 
 
-def _resolve_encoder(module: object, words: list[str]) -> None:
-    """Store the student's configuration in the options: decoding then needs no student folder."""
-    task = next(
-        (value for key, value in vars(module).items() if key.endswith("Task") and key != "AbsTask"),
-        None,
-    )
-    if task is None:
-        return
-    args, _ = task.get_parser().parse_known_args(words)
-    if getattr(args, "encoder", None) == "kd_student":
-        from espnet_kd.tasks.asr_encoder import resolve_encoder_conf
+def _train_with_student(module: ModuleType, words: Sequence[str]) -> bool:
+    """Train with ``encoder: kd_student``, its configuration stored: decoding needs no folder then.
 
-        conf = resolve_encoder_conf(dict(args.encoder_conf))
-        words += ["--encoder_conf", repr(conf)]
+    Returns:
+        False if the encoder is another one; nothing has been done then.
+    """
+    tasks = [value for key, value in vars(module).items() if key.endswith("Task")]
+    if len(tasks) != 1:
+        return False
+    parser = tasks[0].get_parser()
+    known, _ = parser.parse_known_args(words)
+    if getattr(known, "encoder", None) != "kd_student" or known.print_config:
+        return False
+    from espnet_kd.tasks.asr_encoder import resolve_encoder_conf
+
+    args = parser.parse_args(words)
+    args.encoder_conf = resolve_encoder_conf(dict(args.encoder_conf))
+    tasks[0].main(args=args)
+    return True
 
 
 if __name__ == "__main__":
