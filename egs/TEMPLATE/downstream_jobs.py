@@ -88,6 +88,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--override", default="", help="passed on as -o to every job")
     parser.add_argument("--bucket", type=Path, help="length tables for ASR (made when left out)")
+    parser.add_argument(
+        "--lexicon", nargs="*", default=[], help="for PR (looked for when left out)"
+    )
     parser.add_argument("--extra", default="", help="further options of run_downstream")
     parser.add_argument("--nj", type=int, default=2, help="jobs at a time")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs that the jobs share, 0 = CPU")
@@ -105,13 +108,21 @@ def folders(args: argparse.Namespace) -> dict[str, str]:
     return {task: known[task] for task in args.tasks if known[task]}
 
 
+def files_of(task: str, args: argparse.Namespace) -> list[str]:
+    """Overrides of a task's configuration that name the files given on the command line."""
+    if task == "asr" and args.bucket is not None:
+        return [f"config.downstream_expert.datarc.bucket_file='{args.bucket.absolute()}'"]
+    if task == "pr" and args.lexicon:
+        paths = [str(Path(name).absolute()) for name in args.lexicon]
+        return [f"config.downstream_expert.corpus.lexicon={paths}"]
+    return []
+
+
 def make_jobs(args: argparse.Namespace) -> list[Job]:
     jobs = []
     for task, data in folders(args).items():
         overrides = [args.override] if args.override else []
-        if task == "asr" and args.bucket is not None:
-            bucket = args.bucket.absolute()
-            overrides.append(f"config.downstream_expert.datarc.bucket_file='{bucket}'")
+        overrides += files_of(task, args)
         for pair in args.models:
             name, _, model = pair.partition("=")
             expdir = args.out / name / task

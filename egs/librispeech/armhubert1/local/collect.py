@@ -1,0 +1,73 @@
+"""Stage 6: one run JSON per model from scores, profile and curves, beside the published scores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_kd.evaluation.runs import Run, Score
+
+ROLES = {"teacher": "teacher", "student": "student"}
+KEYS = ("task", "metric", "value", "direction", "unit")
+
+
+def scores_of(folder: Path) -> tuple[Score, ...]:
+    """The scores of one model, in the order of the tasks' names."""
+    found = []
+    for path in sorted(folder.glob("*/score.json")):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Score(**{key: values[key] for key in KEYS}))
+    return tuple(found)
+
+
+def compare(name: str, scores: tuple[Score, ...], published: dict[str, float]) -> list[str]:
+    """One line per task."""
+    lines = []
+    for score in scores:
+        text = f"{name} {score.task} {score.metric} {score.value:.2f} {score.unit}"
+        known = published.get(score.task)
+        lines.append(text + (f" (published {known:.2f})" if known is not None else ""))
+    return lines
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--exp", type=Path, required=True)
+    parser.add_argument("--system", required=True, help="such as armhubert_960h")
+    parser.add_argument("--teacher", required=True, help="such as hubert_base")
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", default="")
+    args = parser.parse_args()
+    table = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+    for name in args.models:
+        scores = scores_of(args.exp / "downstream" / name)
+        if not scores:
+            sys.exit(f"no score of {name} in {args.exp}/downstream; run ./run.sh --stage 5")
+        curves = args.exp / "train" / "tensorboard"
+        run = Run(
+            name=args.teacher if name == "teacher" else args.system,
+            role=ROLES[name],
+            scores=scores,
+            seed=args.seed,
+            corpus="LibriSpeech",
+            command=args.command,
+            profile=read_json(args.exp / f"{name}.profile.json"),
+            curves="../train/tensorboard" if name == "student" and curves.is_dir() else "",
+        )
+        run.save(args.exp / "results" / f"{name}.json")
+        print("\n".join(compare(run.name, scores, table.get(run.name, {}))))
+
+
+if __name__ == "__main__":
+    main()
