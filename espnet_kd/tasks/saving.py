@@ -18,8 +18,12 @@ from unittest import mock
 
 import torch
 
-from espnet_kd.errors import CheckpointError
-from espnet_kd.utils.files import atomic_path
+from espnet_kd.errors import CheckpointError, KDError
+from espnet_kd.tasks.lock import output_dir_lock
+from espnet_kd.utils.files import atomic_path, write_text
+
+LAST = "checkpoint.pth"
+"""ESPnet's state after the last complete epoch."""
 
 _DAMAGE = (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -71,6 +75,43 @@ def explain_damage(path: Path) -> Iterator[None]:
 
 def _size(path: Path) -> str:
     return f"{path.stat().st_size:,} bytes" if path.exists() else "missing"
+
+
+@contextlib.contextmanager
+def run_folder(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Own ``folder`` for a run that ends or fails inside the block.
+
+    Raises:
+        KDError: another process runs there, or there is a run that would be overwritten.
+    """
+    with output_dir_lock(folder):
+        if not resume and (folder / LAST).exists():
+            raise KDError(
+                f"{folder} holds a run already; --resume true (the default) goes on with it, "
+                f"another "
+                "--output_dir starts afresh"
+            )
+        remove_leftovers(folder)
+        with _config_of_checkpoint(folder):
+            yield
+
+
+@contextlib.contextmanager
+def _config_of_checkpoint(folder: Path) -> Iterator[None]:
+    """ESPnet writes ``config.yaml`` before it reads the checkpoint: undo that if the run then
+    fails.
+
+    Epochs that are there were made with the old one.
+    """
+    config, last = folder / "config.yaml", folder / LAST
+    before = config.read_text(encoding="utf-8") if config.exists() and last.exists() else None
+    stamp = last.stat().st_mtime_ns if last.exists() else 0
+    try:
+        yield
+    except BaseException:
+        if before is not None and last.exists() and last.stat().st_mtime_ns == stamp:
+            write_text(config, before)
+        raise
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -28,6 +28,7 @@ from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.options import DistillConfig
+from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.ssl_model import SSLDistillModel
 from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
@@ -110,6 +111,19 @@ class SSLDistillTask(AbsTask):
         if trains and args.output_dir is not None and cls._is_first_process(args):
             cls.check_before_training(args)
         super().main(args=args)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Run one process; the first one owns the output folder.
+
+        Raises:
+            KDError: another run is there.
+        """
+        if args.collect_stats or args.dry_run or not cls._is_first_process(args):
+            super().main_worker(args)
+            return
+        with run_folder(Path(args.output_dir), resume=args.resume):
+            super().main_worker(args)
 
     @classmethod
     def problems(cls, args: argparse.Namespace) -> list[str]:

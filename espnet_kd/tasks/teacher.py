@@ -88,7 +88,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def observe(self, speech_BS: Tensor, lengths_B: Tensor) -> Observation:
-        """Run the part that both views share; moves the teacher to the speech's device."""
+        """Run the part that both views share; moves the teacher to the speech's device and type."""
 
     def copy_mask_embedding(self, source_D: Tensor) -> None:
         """Take over the student's vector for masked frames."""
@@ -117,8 +117,9 @@ class EncoderTeacher(Teacher):
     @torch.no_grad()
     def observe(self, speech_BS: Tensor, lengths_B: Tensor) -> Observation:
         """Run the convolutional front end."""
-        if next(self.encoder.parameters()).device != speech_BS.device:
-            self.encoder.to(speech_BS.device)
+        sample = next(self.encoder.parameters())
+        if sample.device != speech_BS.device or sample.dtype != speech_BS.dtype:
+            self.encoder.to(speech_BS)
         return _EncoderObservation(self, self.encoder.embed(speech_BS, lengths_B))
 
     @torch.no_grad()

@@ -24,20 +24,16 @@ from espnet_kd.errors import ConfigError
 from espnet_kd.tasks.export import export_run
 from espnet_kd.tasks.guard import TrainingStoppedError
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
-from espnet_kd.tasks.lock import output_dir_lock
 from espnet_kd.tasks.progress import Progress, RunClock
 from espnet_kd.tasks.saving import (
     atomic_torch_save,
     explain_damage,
-    remove_leftovers,
     repair_best_links,
     repair_epoch_file,
 )
 from espnet_kd.tasks.scheduler import LinearWarmupDecay
 
 _LOG = logging.getLogger(__name__)
-
-LAST = "checkpoint.pth"
 
 
 @dataclass
@@ -56,6 +52,7 @@ class KDTrainer(Trainer):
 
     clock: RunClock | None = None
     criteria: Sequence[Sequence[str]] = ()
+    writes: bool = True
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> KDTrainerOptions:
@@ -80,8 +77,9 @@ class KDTrainer(Trainer):
         path = Path(checkpoint)
         with explain_damage(path):
             Trainer.resume(path, model, reporter, *args, **kwargs)
-        repair_epoch_file(path.parent, reporter.get_epoch(), model.state_dict())
-        repair_best_links(path.parent, reporter, cls.criteria)
+        if cls.writes:
+            repair_epoch_file(path.parent, reporter.get_epoch(), model.state_dict())
+            repair_best_links(path.parent, reporter, cls.criteria)
 
     @classmethod
     def run(
@@ -97,21 +95,19 @@ class KDTrainer(Trainer):
         """Train to the end, then export the student.
 
         Raises:
-            KDError: teacher and student do not fit, the folder is in use, the disk is full, or
-                too many updates in a row were not finite.
+            KDError: teacher and student do not fit, the disk is full, or too many updates in a row
+                were not finite.
         """
         rank = distributed_option.dist_rank or 0
         folder = Path(trainer_options.output_dir)
         _check_devices(distributed_option)
         with contextlib.ExitStack() as stack:
-            if rank == 0:
-                stack.enter_context(output_dir_lock(folder))
-                remove_leftovers(folder)
             stack.enter_context(atomic_torch_save())
             stack.enter_context(_count_updates(model, optimizers))
             model.start_run(_run_info(trainer_options, rank))
             _set_total_steps(schedulers, train_iter_factory, trainer_options)
-            cls.clock, cls.criteria = None, trainer_options.best_model_criterion
+            cls.clock, cls.writes = None, rank == 0
+            cls.criteria = trainer_options.best_model_criterion
             try:
                 super().run(
                     model=model,

@@ -198,19 +198,32 @@ def test_checkpoint_of_another_model_is_refused(
     assert outcome.code == 1
     assert "belongs to another model" in outcome.output
     assert "pos_conv" in outcome.output
+    # The epochs that are there can still be exported: their configuration is back.
+    assert (folder / "config.yaml").read_text() == (unbroken / "config.yaml").read_text()
+
+
+def test_a_finished_run_is_not_overwritten(
+    train: Callable[..., Outcome], unbroken: Path, copied: Callable[[Path], Path]
+) -> None:
+    folder = copied(unbroken)
+    outcome = train(folder, *RUN, "--resume", "false")
+    assert outcome.code == 1
+    assert "holds a run already; --resume true" in outcome.output
+    assert equal(final_state(folder), final_state(unbroken))
 
 
 def test_second_run_in_a_folder_is_refused(
     train: Callable[..., Outcome], unbroken: Path, copied: Callable[[Path], Path]
 ) -> None:
     folder = copied(unbroken)
-    before = final_state(folder)
+    before, config = final_state(folder), (folder / "config.yaml").read_text()
     with (folder / ".running").open("a") as stream:
         fcntl.lockf(stream, fcntl.LOCK_EX)  # this process holds it, the child may not
         outcome = train(folder, *RUN, "--max_epoch", 6)
     assert outcome.code == 1
     assert f"another run is writing to {folder}" in outcome.output
     assert equal(final_state(folder), before)
+    assert (folder / "config.yaml").read_text() == config
 
 
 def test_full_disk_keeps_the_last_checkpoint(

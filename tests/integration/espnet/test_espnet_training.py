@@ -152,6 +152,23 @@ def test_schedules_crops_and_random_hints_run(train, tmp_path: Path) -> None:
     assert config["unused_parameters"] is True  # the first head gets no gradient
 
 
+def test_second_phase_starts_from_a_saved_student(train, distilled: Path, tmp_path: Path) -> None:
+    """Same weights, other objective; the learning rate is 0 so that nothing moves."""
+    folder = tmp_path / "exp"
+    conf = {"objectives": {"temporal_relation": {}}}
+    extra = ("--student", distilled / "student", "--student_conf", "dropout=0.0", "--max_epoch", 1)
+    outcome = train(folder, *extra, "--kd_conf", conf, "--optim_conf", "lr=0.0")
+    assert outcome.code == 0, outcome.output
+    before, after = states(distilled, "valid.loss.ave.pth"), states(folder, "1epoch.pth")
+    names = [name for name in before if name.startswith("student.")]
+    assert all(torch.equal(before[name], after[name]) for name in names)
+
+
+def test_double_precision(train, tmp_path: Path) -> None:
+    outcome = train(tmp_path / "exp", "--train_dtype", "float64", "--max_epoch", 1)
+    assert outcome.code == 0, outcome.output
+
+
 def test_statistics_stage_needs_no_teacher(train, tmp_path: Path) -> None:
     folder = tmp_path / "stats"
     outcome = train(folder, "--collect_stats", "true", "--teacher", "/nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from types import ModuleType
 
@@ -67,3 +68,10 @@ def test_after_import_waits_for_the_module(tmp_path, monkeypatch: pytest.MonkeyP
     after_import("late_host", seen.append)  # at once now
     assert len(seen) == 2
     monkeypatch.delitem(sys.modules, "late_host")
+
+
+def test_spawned_processes_can_unpickle_the_task() -> None:
+    """ESPnet's multi-GPU start hands them `Task.main_worker` by the path of its class."""
+    from espnet_kd.tasks.ssl_distill import SSLDistillTask
+
+    assert pickle.loads(pickle.dumps(SSLDistillTask.main_worker)) == SSLDistillTask.main_worker
