@@ -6,6 +6,7 @@ The files also hold the teacher and the optimiser; only the student is read.
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.build import build_encoder
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.utils.literals import parse_literal
-from espnet_kd.utils.options import unknown_key
+from espnet_kd.utils.options import problems_of, unknown_key
+from espnet_kd.utils.weights import as_weights
 
 STUDENT_PREFIX = "student_model."
 
@@ -106,16 +108,16 @@ def from_content(
     return build_encoder(encoder_config, state, source, overrides)
 
 
-def student_weights(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def student_weights(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     """The student's weights with the prefix taken off."""
     weights = {
-        name[len(STUDENT_PREFIX) :]: t
-        for name, t in state.items()
-        if name.startswith(STUDENT_PREFIX)
+        name[len(STUDENT_PREFIX) :]: value
+        for name, value in state.items()
+        if isinstance(name, str) and name.startswith(STUDENT_PREFIX)
     }
     if not weights:
         raise CheckpointError(f"{source} holds no weights that start with {STUDENT_PREFIX}")
-    return weights
+    return as_weights(weights, source)
 
 
 def config_from_yaml(
@@ -126,7 +128,9 @@ def config_from_yaml(
     if not isinstance(options, Mapping):
         raise ConfigError(source, ["there is no `distiller` block in it"])
     problems = [
-        unknown_key(f"distiller.{key}", KNOWN_KEYS) for key in options if key not in KNOWN_KEYS
+        unknown_key(f"distiller.{key!s:.80}", KNOWN_KEYS)
+        for key in options
+        if key not in KNOWN_KEYS
     ]
     if options.get("enable_tr_layer"):
         problems.append(
@@ -138,14 +142,16 @@ def config_from_yaml(
     if problems:
         raise ConfigError(source, problems)
     config = config_from_options(options, weights, source)
-    return config.replace(
-        family=str(document.get("model") or "armhubert"),
-        frame_padding="conv",
-        layers=_layers(config, options, source),
-        layer_grad_scale=bool(options.get("layer_grad_scale", False)),
-        hidden_states="heads" if _has_heads(options, weights) else "layers",
-        head_dim=int(options["pred_head_final_dim"]) if _has_heads(options, weights) else 0,
-    )
+    heads = _has_heads(options, weights)
+    with problems_of(source):
+        return config.replace(
+            family=str(document.get("model") or "armhubert"),
+            frame_padding="conv",
+            layers=_layers(config, options),
+            layer_grad_scale=bool(options.get("layer_grad_scale", False)),
+            hidden_states="heads" if heads else "layers",
+            head_dim=int(options["pred_head_final_dim"]) if heads else 0,
+        )
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
@@ -156,8 +162,8 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(path), [str(error)]) from None
+    except Exception as error:  # pyyaml's own errors are not all that odd files make it raise
+        raise ConfigError(str(path), [f"not a readable yaml: {error}"]) from None
 
 
 def _has_heads(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bool:
@@ -167,18 +173,15 @@ def _has_heads(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> boo
     return bool(options.get("pred_head_final_dim") == options["encoder_embed_dim"])
 
 
-def _layers(
-    config: SpeechEncoderConfig, options: Mapping[str, Any], source: str
-) -> list[dict[str, Any]]:
+def _layers(config: SpeechEncoderConfig, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     pattern = parse_literal(options.get("reuse_pattern") or [True] * config.num_layers)
     valid = isinstance(pattern, list) and all(isinstance(item, bool) for item in pattern)
     if not valid or len(pattern) != config.num_layers or not pattern[0]:
         raise ConfigError(
-            source,
+            "reuse_pattern",
             [
-                f"distiller.reuse_pattern {pattern!r} must be a list of {config.num_layers} "
-                "booleans "
-                "(True = computes its map) that starts with True"
+                f"distiller.reuse_pattern {reprlib.repr(pattern)} must be a list of "
+                f"{config.num_layers} booleans (True = computes its map) that starts with True"
             ],
         )
     records = config.to_dict()["layers"]

@@ -14,10 +14,13 @@ from torch import Tensor
 
 from espnet_kd.checkpoints.names import NameTable
 from espnet_kd.checkpoints.unpickle import read_pickle
-from espnet_kd.encoder import LayerConfig, SpeechEncoder, SpeechEncoderConfig
+from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.build import build_encoder
+from espnet_kd.encoder.validation import layer_count
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.literals import parse_literal
+from espnet_kd.utils.options import problems_of
+from espnet_kd.utils.weights import as_weights
 
 _LAYER = "encoder.layers.{i}."
 _GROUP_NORM = [
@@ -85,10 +88,9 @@ def from_content(content: Any, source: str, overrides: Mapping[str, Any]) -> Spe
     if not isinstance(content, Mapping) or "model" not in content:
         raise CheckpointError(f"{source} has no `model`: it is not a fairseq or WavLM checkpoint")
     options, task = _options(content, source)
-    config = config_from_options(
-        options, content["model"], source, normalize=bool(task.get("normalize"))
-    )
-    state = name_table(config.extractor_norm).to_ours(content["model"], source)
+    weights = as_weights(content["model"], source)
+    config = config_from_options(options, weights, source, normalize=bool(task.get("normalize")))
+    state = name_table(config.extractor_norm).to_ours(weights, source)
     return build_encoder(config, state, source, overrides)
 
 
@@ -108,6 +110,13 @@ def config_from_options(
         normalize: whether waveforms are normalised (the task's option).
     """
     _refuse_unsupported(options, source)
+    with problems_of(source):
+        return _read_options(options, weights, normalize)
+
+
+def _read_options(
+    options: Mapping[str, Any], weights: Mapping[str, Tensor], normalize: bool
+) -> SpeechEncoderConfig:
     wavlm = bool(options.get("relative_position_embedding"))
     family = "wavlm" if wavlm else _family(options, weights)
     width, heads = int(options["encoder_embed_dim"]), int(options["encoder_attention_heads"])
@@ -131,7 +140,7 @@ def config_from_options(
         "pos_conv_kernel": int(options.get("conv_pos", 128)),
         "pos_conv_groups": int(options.get("conv_pos_groups", 16)),
         "frame_padding": "conv" if family == "wav2vec2" else "chunked",
-        "layers": [LayerConfig(**record) for _ in range(int(options["encoder_layers"]))],
+        "layers": [dict(record) for _ in range(layer_count(options["encoder_layers"]))],
         "norm_first": bool(options.get("layer_norm_first", False)),
         "activation": _activation(options),
         "num_buckets": int(options.get("num_buckets", 320)) if wavlm else 0,

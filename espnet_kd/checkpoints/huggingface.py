@@ -11,10 +11,13 @@ from torch import Tensor
 
 from espnet_kd.checkpoints.names import NameTable
 from espnet_kd.checkpoints.unpickle import read_pickle
-from espnet_kd.encoder import LayerConfig, SpeechEncoder, SpeechEncoderConfig
+from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.build import build_encoder
+from espnet_kd.encoder.validation import layer_count
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.model_directory import read_json, read_safetensors
+from espnet_kd.utils.options import problems_of
+from espnet_kd.utils.weights import as_weights
 
 MODEL_TYPES = ("hubert", "wav2vec2", "wavlm")
 _CONV = "feature_extractor.conv_layers.{i}."
@@ -85,11 +88,20 @@ def config_from_transformers(
 ) -> SpeechEncoderConfig:
     """Our configuration from the keys of a transformers config; no other key is read."""
     _refuse_unsupported(source, where)
+    with problems_of(f"{where}/config.json"):
+        return _read_options(source, weights, normalize)
+
+
+def _read_options(
+    source: Mapping[str, Any], weights: Mapping[str, Tensor], normalize: bool
+) -> SpeechEncoderConfig:
     wavlm = source["model_type"] == "wavlm"
     width, heads = int(source["hidden_size"]), int(source["num_attention_heads"])
-    record = LayerConfig(
-        num_heads=heads, head_dim=width // heads, ffn_dim=int(source["intermediate_size"])
-    )
+    record = {
+        "num_heads": heads,
+        "head_dim": width // heads,
+        "ffn_dim": int(source["intermediate_size"]),
+    }
     convs = zip(source["conv_dim"], source["conv_kernel"], source["conv_stride"], strict=True)
     values = {
         "family": source["model_type"],
@@ -104,7 +116,7 @@ def config_from_transformers(
         "mask_embedding": "masked_spec_embed" in weights,
         "pos_conv_kernel": int(source.get("num_conv_pos_embeddings", 128)),
         "pos_conv_groups": int(source.get("num_conv_pos_embedding_groups", 16)),
-        "layers": [record] * int(source["num_hidden_layers"]),
+        "layers": [record] * layer_count(source["num_hidden_layers"]),
         "norm_first": bool(source.get("do_stable_layer_norm", False)),
         "activation": source.get("hidden_act", "gelu"),
         "layer_norm_eps": float(source.get("layer_norm_eps", 1e-5)),
@@ -124,10 +136,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     for name in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = sorted(set(read_json(index)["weight_map"].values()))
-            return {
-                key: t for shard in shards for key, t in _read_file(_inside(folder, shard)).items()
-            }
+            shards = [_inside(folder, shard) for shard in _shards(index)]
+            return {key: t for shard in shards for key, t in _read_file(shard).items()}
         if (folder / name).is_file():
             return _read_file(folder / name)
     raise CheckpointError(
@@ -136,7 +146,16 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
-    return read_safetensors(file) if file.suffix == ".safetensors" else dict(read_pickle(file))
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    return as_weights(read_pickle(file), str(file))
+
+
+def _shards(index: Path) -> list[str]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{index} has no `weight_map`; download it again")
+    return sorted({str(name) for name in weight_map.values()})
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -72,7 +72,7 @@ def _load_file(
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not a checkpoint")
     state = content.get("state_dict")
     if isinstance(state, Mapping) and any(
-        name.startswith(armhubert.STUDENT_PREFIX) for name in state
+        str(name).startswith(armhubert.STUDENT_PREFIX) for name in state
     ):
         return armhubert.from_content(content, str(file), config, overrides)
     if "model" in content and ("cfg" in content or "args" in content):

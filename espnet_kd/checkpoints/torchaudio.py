@@ -21,6 +21,7 @@ from espnet_kd.encoder.build import build_encoder
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.literals import parse_literal
 from espnet_kd.utils.model_directory import read_json, read_safetensors
+from espnet_kd.utils.options import problems_of
 
 _T = "encoder.transformer."
 _LAYER = _T + "layers.{i}."
@@ -36,6 +37,7 @@ TABLE = NameTable(
             "feature_extractor.conv_layers.{i}.layer_norm.{p}",
             "feature_extractor.conv_layers.{i}.norm.{p}",
         ),
+        ("mask_generator.mask_embedding", "mask_embedding"),
         ("encoder.feature_projection.layer_norm.{p}", "feature_projection.norm.{p}"),
         ("encoder.feature_projection.projection.{p}", "feature_projection.linear.{p}"),
         (_T + "pos_conv_embed.conv.bias", "pos_conv.conv.bias"),
@@ -58,7 +60,7 @@ TABLE = NameTable(
         (_LAYER + "feed_forward.output_dense.{p}", "layers.{i}.feed_forward.output.{p}"),
         (_LAYER + "final_layer_norm.{p}", "layers.{i}.final_norm.{p}"),
     ],
-    dropped=(r"aux\.", r"mask_generator\.", r"logit_generator\."),
+    dropped=(r"aux\.", r"logit_generator\."),
 )
 
 # Strides are not weights: by kernel, the ones of every published model.
@@ -96,7 +98,8 @@ def from_content(
             f"{source} is not a torchaudio wav2vec 2.0, HuBERT or WavLM state dict"
         )
     weights = _split_projections(_plain(content))
-    config = _config(weights, options, source)
+    with problems_of(source):
+        config = _config(weights, options, source)
     return build_encoder(config, TABLE.to_ours(weights, source), source, overrides)
 
 
@@ -107,7 +110,7 @@ def _plain(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {
         re.sub(r"\A(wav2vec2|model)\.", "", name): t
         for name, t in state.items()
-        if isinstance(t, Tensor)
+        if isinstance(t, Tensor) and isinstance(name, str)
     }
 
 
@@ -133,9 +136,7 @@ def _config(
 ) -> SpeechEncoderConfig:
     layer_norm = "feature_extractor.conv_layers.1.layer_norm.weight" in weights
     width = weights[_T + "layer_norm.weight"].numel()
-    kernel_key = next(
-        k for k in weights if k.endswith(("pos_conv_embed.conv.weight_v", "weight.original1"))
-    )
+    kernel = _position_kernel(weights, source)
     wavlm = _T + "layers.0.attention.rel_attn_embed.weight" in weights
     values = {
         "family": "wavlm" if wavlm else "hubert",
@@ -144,9 +145,9 @@ def _config(
         "extractor_norm": "layer_norm" if layer_norm else "group_norm",
         "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in weights,
         "embed_dim": width,
-        "mask_embedding": False,
-        "pos_conv_kernel": weights[kernel_key].size(2),
-        "pos_conv_groups": width // weights[kernel_key].size(1),
+        "mask_embedding": "mask_generator.mask_embedding" in weights,
+        "pos_conv_kernel": kernel.size(2),
+        "pos_conv_groups": width // kernel.size(1),
         "layers": _layers(weights, options, width, source),
         "norm_first": bool(options.get("encoder_layer_norm_first", layer_norm)),
         "num_buckets": weights[_T + "layers.0.attention.rel_attn_embed.weight"].size(0)
@@ -161,6 +162,14 @@ def _config(
         "layerdrop": float(options.get("encoder_layer_drop", 0.0)),
     }
     return SpeechEncoderConfig.from_dict(values)
+
+
+def _position_kernel(weights: Mapping[str, Tensor], source: str) -> Tensor:
+    prefix = _T + "pos_conv_embed.conv."
+    for name in ("weight_v", "parametrizations.weight.original1"):
+        if prefix + name in weights:
+            return weights[prefix + name]
+    raise CheckpointError(f"{source} has no positional convolution ({prefix}weight_v)")
 
 
 def _conv_layers(

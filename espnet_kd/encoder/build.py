@@ -10,7 +10,7 @@ from torch import Tensor
 
 from espnet_kd.encoder.config import SpeechEncoderConfig
 from espnet_kd.encoder.model import SpeechEncoder
-from espnet_kd.utils.weights import load_strictly
+from espnet_kd.utils.weights import check_fit
 
 
 def build_encoder(
@@ -35,6 +35,7 @@ def build_encoder(
         config = config.replace(**overrides)
     with torch.device("meta"):
         skeleton = SpeechEncoder(config)
+    check_fit(skeleton, state, source)  # before memory is taken for what may not fit
     model = skeleton.to_empty(device="cpu")
-    load_strictly(model, state, source)
+    model.load_state_dict(dict(state), strict=True)
     return model.float().eval()

@@ -22,7 +22,7 @@ def check_batch(x_BS: Tensor, lengths_B: Tensor | None, min_samples: int) -> Non
         )
     if not x_BS.is_floating_point():
         raise AudioError(
-            f"waveforms must be float in [-1, 1], not {x_BS.dtype}; 16-bit audio is divided by 32768"
+            f"waveforms must be float in [-1, 1], not {x_BS.dtype}; divide 16-bit audio by 32768"
         )
     if x_BS.size(0) == 0:
         raise AudioError("the batch is empty: it has no waveform")

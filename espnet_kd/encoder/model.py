@@ -25,6 +25,7 @@ from espnet_kd.encoder.layer import (
 from espnet_kd.encoder.output import EncoderOutput, FrameFeatures
 from espnet_kd.errors import KDError
 from espnet_kd.utils.model_directory import read_model, write_model
+from espnet_kd.utils.options import problems_of
 
 
 class SpeechEncoder(nn.Module):
@@ -63,7 +64,9 @@ class SpeechEncoder(nn.Module):
         from espnet_kd.encoder.build import build_encoder
 
         values, state = read_model(path)
-        return build_encoder(SpeechEncoderConfig.from_dict(values), state, str(path), overrides)
+        with problems_of(f"{path}/config.json"):
+            config = SpeechEncoderConfig.from_dict(values)
+        return build_encoder(config, state, str(path), overrides)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` into directory ``path``, atomically."""

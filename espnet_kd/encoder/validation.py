@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espnet_kd.encoder.config import LayerConfig, SpeechEncoderConfig
+
+
+# Beyond any model, and small enough that building one on paper takes no time and no memory.
+MAX_SIZE = 1_000_000
+MAX_LAYERS = 1_000
+
+
+def layer_count(value: Any) -> int:
+    """A foreign configuration's number of layers, refused before that many records are made.
+
+    Raises:
+        ValueError: no number, or more than any model has.
+    """
+    count = int(value)
+    if count > MAX_LAYERS:
+        raise ValueError(f"{count} layers are more than {MAX_LAYERS}")
+    return count
 
 
 def encoder_problems(config: SpeechEncoderConfig) -> list[str]:
@@ -38,10 +55,12 @@ def _choice_problems(config: SpeechEncoderConfig) -> Iterator[str]:
 def _front_end_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     if not config.conv_layers:
         yield "conv_layers is empty; at least one [channels, kernel, stride] is needed"
-    for index, conv in enumerate(config.conv_layers):
-        if len(conv) != 3 or any(not isinstance(n, int) or n < 1 for n in conv):
+    if len(config.conv_layers) > MAX_LAYERS:
+        yield f"conv_layers has {len(config.conv_layers)} entries; {MAX_LAYERS} are the most"
+    for index, conv in enumerate(config.conv_layers[:MAX_LAYERS]):
+        if len(conv) != 3 or not all(isinstance(n, int) and 1 <= n <= MAX_SIZE for n in conv):
             yield f"conv_layers[{index}] is {conv}; it must be positive [channels, kernel, stride]"
-    if config.conv_layers and not config.feature_projection:
+    if config.conv_layers and config.conv_layers[-1] and not config.feature_projection:
         channels = config.conv_layers[-1][0]
         if channels != config.embed_dim:
             yield (
@@ -52,11 +71,13 @@ def _front_end_problems(config: SpeechEncoderConfig) -> Iterator[str]:
 
 def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     for name in ("embed_dim", "pos_conv_kernel", "pos_conv_groups", "sample_rate", "max_distance"):
-        if getattr(config, name) < 1:
-            yield f"{name} is {getattr(config, name)}; it must be at least 1"
+        if not 1 <= getattr(config, name) <= MAX_SIZE:
+            yield f"{name} is {getattr(config, name)}; it must be at least 1 (at most {MAX_SIZE:,})"
     for name in ("head_dim", "num_buckets", "total_heads"):
-        if getattr(config, name) < 0:
-            yield f"{name} is {getattr(config, name)}; it must not be negative"
+        if not 0 <= getattr(config, name) <= MAX_SIZE:
+            yield (
+                f"{name} is {getattr(config, name)}; it must not be negative (at most {MAX_SIZE:,})"
+            )
     if config.layer_norm_eps <= 0.0:
         yield f"layer_norm_eps is {config.layer_norm_eps}; it must be positive"
     if config.pos_conv_groups > 0 and config.embed_dim % config.pos_conv_groups:
@@ -76,8 +97,10 @@ def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
 
 
 def _layer_problems(config: SpeechEncoderConfig) -> Iterator[str]:
-    if not config.layers:
-        yield "layers is empty; at least one layer is needed"
+    if not 1 <= len(config.layers) <= MAX_LAYERS:
+        count = len(config.layers) or "empty"
+        yield f"layers is {count}; 1 to {MAX_LAYERS} layers are possible"
+        return
     source: LayerConfig | None = None
     for index, layer in enumerate(config.layers):
         yield from _one_layer_problems(config, index, layer, source)
@@ -98,6 +121,8 @@ def _one_layer_problems(
         yield f"{where}.attention is {layer.attention!r}; it must be one of {allowed}"
     if layer.attention != "none" and (layer.num_heads < 1 or layer.head_dim < 1):
         yield f"{where} needs at least one head of width 1 or attention: none"
+    if max(layer.num_heads, layer.head_dim, layer.ffn_dim, layer.time_reduction_kernel) > MAX_SIZE:
+        yield f"{where}: no size may be more than {MAX_SIZE:,}"
     if layer.ffn_dim < 0 or layer.time_reduction < 1 or layer.time_reduction_kernel < 1:
         yield (
             f"{where}: ffn_dim must not be negative, time_reduction and its kernel must be at "

@@ -28,22 +28,19 @@ def parse_literal(text: Any) -> Any:
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _limited(_value(node.left) + _value(node.right))
+        left, right = _value(node.left), _value(node.right)
+        if not isinstance(left, (list, tuple)) or len(left) + len(right) > _MAX_ITEMS:
+            raise ValueError("only short lists may be joined")
+        return left + right
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         left, right = _value(node.left), _value(node.right)
         count, items = (left, right) if isinstance(left, int) else (right, left)
-        if not isinstance(count, int) or (
-            isinstance(items, list) and count * len(items) > _MAX_ITEMS
-        ):
+        if not isinstance(count, int) or not isinstance(items, (list, tuple)):
+            raise ValueError("only a list may be repeated")
+        if count * len(items) > _MAX_ITEMS:
             raise ValueError("a list may only be repeated a small number of times")
         return items * count
     if isinstance(node, (ast.List, ast.Tuple)):
         items = [_value(item) for item in node.elts]
         return items if isinstance(node, ast.List) else tuple(items)
     return ast.literal_eval(node)
-
-
-def _limited(value: Any) -> Any:
-    if isinstance(value, (list, tuple)) and len(value) > _MAX_ITEMS:
-        raise ValueError("the list is too long")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,20 +29,27 @@ def write_model(
     Raises:
         KDError: the disk is full or the folder not writable.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        digest = _sha256(temporary)
-    document = {
-        "model_type": MODEL_TYPE,
-        "format_version": FORMAT_VERSION,
-        "weights_sha256": digest,
-        "encoder": dict(config),
-    }
-    write_json(folder / CONFIG_FILE, document)
+    # Both files are complete on the disk before the first one replaces its predecessor.
+    with (
+        atomic_path(folder / CONFIG_FILE) as new_config,
+        atomic_path(folder / WEIGHTS_FILE) as new_weights,
+    ):
+        try:
+            save_file(tensors, new_weights, metadata={"format": "pt"})
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(errno.EIO, str(error)) from error
+        document = {
+            "model_type": MODEL_TYPE,
+            "format_version": FORMAT_VERSION,
+            "weights_sha256": _sha256(new_weights),
+            "encoder": dict(config),
+        }
+        write_json(new_config, document)
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -58,8 +66,11 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             "of ours; "
             "espnet_kd.load_model tells the formats apart"
         )
-    if int(document.get("format_version", 0)) > FORMAT_VERSION:
-        raise CheckpointError(f"{folder} was written by a newer espnet_kd; upgrade this one")
+    version = document.get("format_version", 0)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has format_version {version!r}: written by a newer espnet_kd; upgrade this"
+        )
     weights = folder / WEIGHTS_FILE
     state = read_safetensors(weights)
     expected = document.get("weights_sha256")
@@ -68,7 +79,10 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             f"{weights} is not the file that {CONFIG_FILE} was written for (its checksum differs): "
             "it is damaged or was replaced; restore both files together"
         )
-    return document.get("encoder", {}), state
+    config = document.get("encoder")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / CONFIG_FILE} has no `encoder` block; it is damaged")
+    return config, state
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -81,7 +95,7 @@ def read_json(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} does not exist; a checkpoint directory needs it")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} must hold a JSON object")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from espnet_kd.errors import ConfigError
+from espnet_kd.errors import ConfigError, KDError
 
 T = TypeVar("T")
 
@@ -27,6 +29,24 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, subject: str) -> T:
     return typing.cast(T, built)
 
 
+@contextlib.contextmanager
+def problems_of(subject: str) -> Iterator[None]:
+    """Name ``subject`` in every problem of a configuration that the block reads.
+
+    Raises:
+        ConfigError: also where values of wrong types made the block itself fail.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(subject, error.problems) from None
+    except KDError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error!s:.200}"
+        raise ConfigError(subject, [f"its values make no sense ({reason})"]) from None
+
+
 def unknown_key(key: str, known: typing.Iterable[str]) -> str:
     """A sentence on an unknown key that suggests the closest valid names."""
     close = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=3)
@@ -38,7 +58,7 @@ def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
         problems.append(
             f"{path or 'the configuration'} must be a mapping of option names to values, not "
-            f"{values!r}"
+            f"{reprlib.repr(values)}"
         )
         return None
     hints = typing.get_type_hints(cls)
@@ -90,7 +110,7 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return float(value)  # YAML 1.1 reads 5e-3 as a string
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
-            f"{where} is {value!r} ({type(value).__name__}); expected "
+            f"{where} is {reprlib.repr(value)} ({type(value).__name__}); expected "
             f"{getattr(hint, '__name__', hint)}"
         )
     return value
@@ -123,7 +143,7 @@ def _convert_union(hint: Any, value: Any, where: str, problems: list[str]) -> An
 
 def _convert_sequence(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, (list, tuple)):
-        problems.append(f"{where} is {value!r}; expected a list")
+        problems.append(f"{where} is {reprlib.repr(value)}; expected a list")
         return value
     item = typing.get_args(hint)[0]
     items = [_convert(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value)]

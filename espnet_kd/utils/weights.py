@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from espnet_kd.errors import CheckpointError
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``model``; nothing may be missing, unexpected or of another shape.
+def as_weights(content: Any, source: str) -> dict[str, Tensor]:
+    """``content`` of an unpickled file as names and tensors.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{source} holds a {type(content).__name__} instead of weights")
+    wrong = [
+        f"{name!s:.80} ({type(value).__name__})"
+        for name, value in content.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
+    if wrong:
+        raise CheckpointError(f"{source} does not hold weights alone" + listing("others", wrong))
+    return dict(content)
+
+
+def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights of which any is missing, unexpected or of another shape.
 
     Raises:
         CheckpointError: every key at fault, by kind.
@@ -31,6 +50,11 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
             + listing("unexpected", unexpected)
             + listing("of another shape", shapes)
         )
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``model`` after :func:`check_fit`."""
+    check_fit(model, state, source)
     model.load_state_dict(dict(state), strict=True)
 
 
