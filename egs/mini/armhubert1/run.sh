@@ -63,7 +63,7 @@ train_options() { # SET CODES(true|false): data of one part, as ESPnet options
 }
 
 smoke_options=""
-if $smoke; then smoke_options="--max_epoch 1 --batch_size 8"; fi
+if $smoke; then smoke_options="--max_epoch 1 --num_iters_per_epoch 3 --batch_bins 200000"; fi
 watch='[0-9]+epoch:|epoch results|% done|student of|rror|resum'
 export watch
 
