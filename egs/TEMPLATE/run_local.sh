@@ -5,8 +5,9 @@
 #
 # JOB in LOG and COMMAND is replaced by the job's number. --gpu, --mem and other options with a
 # value are accepted for cluster scripts' sake and ignored. With the variable "watch" set to a
-# regular expression, matching lines of the log also go to the terminal. All jobs are run, even if
-# one fails; the exit status is the command's, or 1 if some of several jobs failed.
+# regular expression, matching lines of the log also go to the terminal, edited by the sed program
+# in "watch_edit". All jobs are run, even if one fails; the exit status is the command's, or 1 if
+# some of several jobs failed.
 set -euo pipefail
 
 usage() {
@@ -65,7 +66,8 @@ run_job() { # NUMBER COMMAND...
         printf '\n# started %s\n' "$(date '+%F %T')"
     } >"$log"
     if [ -n "${watch:-}" ]; then
-        exec {output}> >(tee -a "$log" | { grep --line-buffered -E "$watch" >&2 || true; })
+        exec {output}> >(tee -a "$log" | { grep --line-buffered -E "$watch" |
+            sed -u -E "${watch_edit:-}" >&2 || true; })
         reader=$!
     else
         exec {output}>>"$log"

@@ -64,7 +64,10 @@ train_options() { # SET CODES(true|false): data of one part, as ESPnet options
 
 smoke_options=""
 if $smoke; then smoke_options="--max_epoch 1 --num_iters_per_epoch 3 --batch_bins 200000"; fi
-watch='[0-9]+epoch:|epoch results|% done|student of|rror|resum'
+# Lines of the training logs that the terminal shows, and how much of them.
+watch='epoch results|% done|[Ee]rror:|[Rr]esum'
+watch_edit='s/^\[[^]]*\] [0-9 :,-]+\([^)]*\) [A-Z]+: //
+s/\[train\][^[]* loss=([^,]+),[^[]*\[valid\] loss=([^,]+).*/train loss \1, valid loss \2/'
 export watch
 
 train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resumes it if it stopped
@@ -77,7 +80,8 @@ train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resum
         $smoke_options "$@")
     local made_from=("${command[@]}" "$(cksum <"$config")" "$(cksum <"$data/$train_set/wav.scp")")
     if is_done "$mark" "${made_from[@]}"; then return; fi
-    ${cuda_cmd} --gpu "$ngpu" --num_threads "$threads" "$seed_dir/log/train_$name.log" \
+    watch_edit="$watch_edit;s/^/    $name: /" ${cuda_cmd} --gpu "$ngpu" \
+        --num_threads "$threads" "$seed_dir/log/train_$name.log" \
         "${command[@]}"
     mark_done "$mark" "${made_from[@]}"
 }
