@@ -82,7 +82,12 @@ train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resum
     if is_done "$mark" "${made_from[@]}"; then return; fi
     watch_edit="$watch_edit;s/^/    $name: /" ${cuda_cmd} --gpu "$ngpu" \
         --num_threads "$threads" "$seed_dir/log/train_$name.log" \
-        "${command[@]}"
+        "${command[@]}" &
+    # A shell that waits hears signals at once; the training has to hear them too.
+    # shellcheck disable=SC2064
+    trap "kill $! 2>/dev/null; exit 143" TERM
+    wait_all $!
+    trap 'exit 143' TERM
     mark_done "$mark" "${made_from[@]}"
 }
 
