@@ -6,7 +6,6 @@ The files also hold the teacher and the optimiser; only the student is read.
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.build import build_encoder
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.utils.literals import parse_literal
-from espnet_kd.utils.options import problems_of, unknown_key
+from espnet_kd.utils.options import problems_of, short, unknown_key
 from espnet_kd.utils.weights import as_weights
 
 STUDENT_PREFIX = "student_model."
@@ -145,7 +144,7 @@ def config_from_yaml(
     heads = _has_heads(options, weights)
     with problems_of(source):
         return config.replace(
-            family=str(document.get("model") or "armhubert"),
+            family=document.get("model") or "armhubert",
             frame_padding="conv",
             layers=_layers(config, options),
             layer_grad_scale=bool(options.get("layer_grad_scale", False)),
@@ -180,7 +179,7 @@ def _layers(config: SpeechEncoderConfig, options: Mapping[str, Any]) -> list[dic
         raise ConfigError(
             "reuse_pattern",
             [
-                f"distiller.reuse_pattern {reprlib.repr(pattern)} must be a list of "
+                f"distiller.reuse_pattern {short(pattern)} must be a list of "
                 f"{config.num_layers} booleans (True = computes its map) that starts with True"
             ],
         )

@@ -19,7 +19,7 @@ from espnet_kd.encoder.build import build_encoder
 from espnet_kd.encoder.validation import layer_count
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.literals import parse_literal
-from espnet_kd.utils.options import problems_of
+from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import as_weights
 
 _LAYER = "encoder.layers.{i}."
@@ -174,17 +174,16 @@ def _options(
 
 
 def _family(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    name = str(options.get("_name") or options.get("arch") or "")
-    if name.startswith("wav2vec2") or any(
-        key.startswith(("quantizer.", "project_q.")) for key in weights
-    ):
+    name = options.get("_name") or options.get("arch")
+    named = isinstance(name, str) and name.startswith("wav2vec2")
+    if named or any(key.startswith(("quantizer.", "project_q.")) for key in weights):
         return "wav2vec2"
     return "hubert"
 
 
-def _activation(options: Mapping[str, Any]) -> str:
-    name = str(options.get("activation_fn", "gelu"))
-    return {"swish": "silu"}.get(name, name)
+def _activation(options: Mapping[str, Any]) -> Any:
+    name = options.get("activation_fn", "gelu")
+    return "silu" if name == "swish" else name
 
 
 def _refuse_unsupported(options: Mapping[str, Any], source: str) -> None:
@@ -197,7 +196,7 @@ def _refuse_unsupported(options: Mapping[str, Any], source: str) -> None:
         ("crop_seq_to_multiple", 1),
     ):
         if options.get(name, usual) != usual:
-            problems.append(f"{name}: {options[name]!r} is not supported, only {usual!r}")
+            problems.append(f"{name}: {short(options[name])} is not supported, only {usual!r}")
     if problems:
         raise CheckpointError(
             f"the configuration in {source} cannot be built: {'; '.join(problems)}"

@@ -16,7 +16,7 @@ from espnet_kd.encoder.build import build_encoder
 from espnet_kd.encoder.validation import layer_count
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.model_directory import read_json, read_safetensors
-from espnet_kd.utils.options import problems_of
+from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import as_weights
 
 MODEL_TYPES = ("hubert", "wav2vec2", "wavlm")
@@ -187,7 +187,7 @@ def _refuse_unsupported(source: Mapping[str, Any], where: str) -> None:
     problems = []
     if source.get("model_type") not in MODEL_TYPES:
         problems.append(
-            f"model_type {source.get('model_type')!r} is not one of {', '.join(MODEL_TYPES)}"
+            f"model_type {short(source.get('model_type'))} is not one of {', '.join(MODEL_TYPES)}"
         )
     if source.get("conv_pos_batch_norm"):
         problems.append("conv_pos_batch_norm is not supported")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,11 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 def _refusal(file: Path, error: pickle.UnpicklingError) -> str:
-    text = str(error)
-    marker = "Unsupported global: GLOBAL "
-    if marker in text:
-        name = text.split(marker, 1)[1].split(" ", 1)[0]
+    # torch words it differently for classes that it does not know and for modules that it blocks.
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found:
         return (
-            f"checkpoint {file} was refused: it wants to load {name}, not on the allow-list. "
+            f"checkpoint {file} was refused: it wants to load {found[1]}, not on the allow-list. "
             "If you trust the file, export its plain weights with the program that made it."
         )
     return f"checkpoint {file} is not a readable checkpoint or is damaged; fetch or save it again"

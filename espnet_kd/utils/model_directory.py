@@ -14,6 +14,7 @@ from torch import Tensor
 
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.files import atomic_path, write_json
+from espnet_kd.utils.options import short
 
 MODEL_TYPE = "espnet_kd_speech_encoder"
 FORMAT_VERSION = 1
@@ -62,14 +63,14 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     document = read_json(folder / CONFIG_FILE)
     if document.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE} describes a {document.get('model_type')!r} model, not one "
-            "of ours; "
-            "espnet_kd.load_model tells the formats apart"
+            f"{folder / CONFIG_FILE} describes a {short(document.get('model_type'))} model, "
+            "not one of ours; espnet_kd.load_model tells the formats apart"
         )
     version = document.get("format_version", 0)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{folder} has format_version {version!r}: written by a newer espnet_kd; upgrade this"
+            f"{folder} has format_version {short(version)}: "
+            "written by a newer espnet_kd; upgrade this one"
         )
     weights = folder / WEIGHTS_FILE
     state = read_safetensors(weights)

@@ -15,6 +15,11 @@ from espnet_kd.errors import ConfigError, KDError
 
 T = TypeVar("T")
 
+# A few characters of any value, also of one that yaml's aliases let grow without end when printed.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 4, 4
+short = _SHORT.repr
+
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, subject: str) -> T:
     """Build dataclass ``cls`` from ``values``; nested dataclasses and lists of them are built too.
@@ -58,7 +63,7 @@ def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
         problems.append(
             f"{path or 'the configuration'} must be a mapping of option names to values, not "
-            f"{reprlib.repr(values)}"
+            f"{short(values)}"
         )
         return None
     hints = typing.get_type_hints(cls)
@@ -110,7 +115,7 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return float(value)  # YAML 1.1 reads 5e-3 as a string
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
-            f"{where} is {reprlib.repr(value)} ({type(value).__name__}); expected "
+            f"{where} is {short(value)} ({type(value).__name__}); expected "
             f"{getattr(hint, '__name__', hint)}"
         )
     return value
@@ -143,7 +148,7 @@ def _convert_union(hint: Any, value: Any, where: str, problems: list[str]) -> An
 
 def _convert_sequence(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, (list, tuple)):
-        problems.append(f"{where} is {reprlib.repr(value)}; expected a list")
+        problems.append(f"{where} is {short(value)}; expected a list")
         return value
     item = typing.get_args(hint)[0]
     items = [_convert(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value)]
