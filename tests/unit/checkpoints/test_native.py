@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -151,13 +152,15 @@ def _half_written(tensors: object, file: Path, **_: object) -> None:
     raise SafetensorError("I/O error: No space left on device (os error 28)")
 
 
-@pytest.fixture
-def tiny_files() -> Iterator[None]:
-    """No file may grow beyond 2000 bytes, as on a disk that is full."""
+@contextlib.contextmanager
+def _tiny_files() -> Iterator[None]:
+    """No file may grow beyond 2000 bytes, as on a disk that is full; pytest's own log neither."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _still_the_old_model(folder: Path) -> None:
@@ -185,14 +188,11 @@ def test_a_full_disk_keeps_the_old_model(
     _still_the_old_model(saved)
 
 
-def test_a_disk_that_is_really_full(
-    saved: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_disk_that_is_really_full(saved: Path, tmp_path: Path) -> None:
     model = tiny("maskhubert")
-    request.getfixturevalue("tiny_files")
-    with pytest.raises(KDError, match=r"cannot write .*my_model.*untouched"):
+    with _tiny_files(), pytest.raises(KDError, match=r"cannot write .*my_model.*untouched"):
         model.save_pretrained(saved)
-    with pytest.raises(KDError, match="cannot write"):
+    with _tiny_files(), pytest.raises(KDError, match="cannot write"):
         model.save_pretrained(tmp_path / "new")
     _still_the_old_model(saved)
     assert not list((tmp_path / "new").iterdir())
