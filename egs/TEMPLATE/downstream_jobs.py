@@ -19,6 +19,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -118,11 +119,19 @@ def files_of(task: str, args: argparse.Namespace) -> list[str]:
     return []
 
 
+def split_overrides(words: list[str]) -> tuple[list[str], str]:
+    """Take the value of ``-o`` out of further options: S3PRL only heeds the last one."""
+    if "-o" not in words[:-1]:
+        return words, ""
+    place = words.index("-o")
+    return words[:place] + words[place + 2 :], words[place + 1]
+
+
 def make_jobs(args: argparse.Namespace) -> list[Job]:
     jobs = []
+    extra, given = split_overrides(shlex.split(args.extra))
     for task, data in folders(args).items():
-        overrides = [args.override] if args.override else []
-        overrides += files_of(task, args)
+        overrides = [*files_of(task, args), args.override, given]
         for pair in args.models:
             name, _, model = pair.partition("=")
             expdir = args.out / name / task
@@ -133,15 +142,16 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
                 argv += ["-c", str(args.conf / f"superb_{task}.yaml")]
             if args.variant:
                 argv += ["--superb_variant", args.variant]
-            if overrides:
-                argv += ["-o", ",,".join(overrides)]
-            argv += shlex.split(args.extra)
+            if any(overrides):
+                argv += ["-o", ",,".join(filter(None, overrides))]
+            argv += extra
             jobs.append(Job(name, Path(model), task, argv, expdir))
     return jobs
 
 
 def run_job(job: Job, environ: Mapping[str, str]) -> None:
     """Run one job in a child process; everything it says goes to ``run.log``."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environ)
     from s3prl_upstreams.run_downstream import main
 
@@ -172,22 +182,28 @@ def run_all(jobs: list[Job], nj: int, ngpu: int) -> list[Job]:
     places = devices(ngpu)
     place_of: dict[Job, int] = {}
     started = time.monotonic()
-    while waiting or running:
-        while waiting and len(running) < nj:
-            job = waiting.pop(0)
-            taken = [place_of[other] for other in running]
-            place_of[job] = min(range(len(places)), key=taken.count)
-            running[job] = context.Process(target=run_job, args=(job, places[place_of[job]]))
-            running[job].start()
-        multiprocessing.connection.wait([process.sentinel for process in running.values()])
-        for job in [job for job, process in running.items() if not process.is_alive()]:
-            process = running.pop(job)
-            process.join()
-            if process.exitcode:
-                failed.append(job)
-            done = len(jobs) - len(waiting) - len(running)
-            left = (time.monotonic() - started) / done * (len(jobs) - done)
-            print(f"{done}/{len(jobs)} {describe(job)}, about {left:.0f} s left", file=sys.stderr)
+    try:
+        while waiting or running:
+            while waiting and len(running) < nj:
+                job = waiting.pop(0)
+                taken = [place_of[other] for other in running]
+                place_of[job] = min(range(len(places)), key=taken.count)
+                running[job] = context.Process(target=run_job, args=(job, places[place_of[job]]))
+                running[job].start()
+            multiprocessing.connection.wait([process.sentinel for process in running.values()])
+            for job in [job for job, process in running.items() if not process.is_alive()]:
+                process = running.pop(job)
+                process.join()
+                if process.exitcode:
+                    failed.append(job)
+                done = len(jobs) - len(waiting) - len(running)
+                left = (time.monotonic() - started) / done * (len(jobs) - done)
+                print(
+                    f"{done}/{len(jobs)} {describe(job)}, about {left:.0f} s left", file=sys.stderr
+                )
+    finally:  # stopped: nobody would look after the others
+        for process in running.values():
+            process.terminate()
     return failed
 
 
@@ -209,7 +225,11 @@ def main() -> None:
     if not todo:
         return
     warm_up()
-    failed = run_all(todo, args.nj, args.ngpu)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        failed = run_all(todo, args.nj, args.ngpu)
+    except KeyboardInterrupt:
+        sys.exit(130)
     if failed:
         sys.exit("failed: " + ", ".join(f"{job.name} {job.task}" for job in failed))
 

@@ -17,8 +17,7 @@ from espnet_kd.evaluation.runs import Run, load_runs
 from espnet_kd.utils.files import write_text
 
 HEAD = """---
-license: {license}
-library_name: espnet_kd
+{license}library_name: espnet_kd
 tags: [speech, self-supervised, distillation, s3prl, espnet]
 ---
 
@@ -54,7 +53,7 @@ def head(name: str, model: Path, licence: str, runs: Sequence[Run]) -> str:
     total = profile.get("parameters", {}).get("total", 0)
     return HEAD.format(
         name=name,
-        license=licence,
+        license=f"license: {licence}\n" if licence else "",
         folder=model.name,
         layers=len(encoder["layers"]),
         width=encoder["embed_dim"],
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--config", type=Path, help="config.yaml of the training run")
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="run JSON files")
-    parser.add_argument("--license", default="apache-2.0", help="of the weights")
+    parser.add_argument("--license", default="", help="of the weights, such as apache-2.0")
     args = parser.parse_args()
     runs = load_runs(args.runs) if args.runs else []
     text = head(args.name, args.model, args.license, runs)

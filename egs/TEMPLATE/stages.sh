@@ -130,6 +130,12 @@ mark_done() {
     mv "$mark.new" "$mark"
 }
 
+# attended COMMAND...: run it so that a signal to the recipe ends it at once, not when it is done.
+attended() {
+    "$@" &
+    wait $!
+}
+
 # wait_all PID...: wait for background jobs; fail if any failed, after all have ended.
 wait_all() {
     local pid failed=0
@@ -143,7 +149,12 @@ wait_all() {
 kd_stop_jobs() {
     local pids
     pids=$(jobs -p)
-    [ -z "$pids" ] || kill $pids 2>/dev/null || true
+    [ -n "$pids" ] || return 0
+    # shellcheck disable=SC2086
+    kill $pids 2>/dev/null || true
+    # They may still have something to save.
+    # shellcheck disable=SC2086
+    wait $pids 2>/dev/null || true
 }
 
 kd_on_exit() {

@@ -53,6 +53,7 @@ datadir=data            # Kaldi folders
 expdir=exp              # everything that is trained
 tag=""                  # added to the experiment's name
 hf_repo=""              # stage 8: NAME/MODEL
+license=""              # of the weights, for the model card: apache-2.0 ...
 python=""               # interpreter; found when empty
 
 . ../../TEMPLATE/parse_options.sh
@@ -93,7 +94,18 @@ all_splits=$(echo "$train_splits train-clean-100 dev-clean test-clean" | tr ' ' 
 commands_dir=${speech_commands:-downloads/SpeechCommands}
 lexicon_files=${lexicon:-downloads/lexicon/librispeech-lexicon-200k-g2p.txt \
     downloads/lexicon/librispeech-lexicon-allothers-g2p.txt}
-watch='[0-9]+epoch:|epoch results|% done|student of|rror|resum'
+# Lines of the training log that the terminal shows, and how much of them.
+watch='epoch results|% done|[Ee]rror:|[Rr]esum'
+watch_edit='s/^\[[^]]*\] [0-9 :,-]+\([^)]*\) [A-Z]+: /    /
+s/\[train\][^[]* loss=([^,]+),[^[]*\[valid\] loss=([^,]+).*/train loss \1, valid loss \2/'
+export watch watch_edit
+
+options_of() { # NAME...: those that are set, as they are typed
+    local name
+    for name in "$@"; do
+        case "${!name}" in '' | 0) ;; *) printf ' --%s %q' "$name" "${!name}" ;; esac
+    done
+}
 
 wants() { [[ " $superb_tasks " == *" $1 "* ]]; }
 
@@ -112,8 +124,14 @@ if stage 0 "Checks, teacher" "10 minutes with the download, 0.8 GB" \
         [ -d "$source" ] || format=fairseq
         "$python" -m espnet_kd.bin.convert --from "$format" --src "$source" --dst "$teacher_dir"
     fi
-    "$python" local/prove_teacher.py "$teacher_dir" --json "$exp/teacher.profile.json" \
-        --expect "$([ -n "$teacher" ] || echo "$teacher_name")"
+    expect=""
+    [ -n "$teacher" ] || expect=$teacher_name
+    sum=$(sha256sum "$teacher_dir/model.safetensors")
+    if ! is_done "$exp/.done_teacher" "$expect" "${sum%% *}"; then
+        "$python" local/prove_teacher.py "$teacher_dir" --expect "$expect" \
+            --json "$exp/teacher.profile.json"
+        mark_done "$exp/.done_teacher" "$expect" "${sum%% *}"
+    fi
 fi
 
 if stage 1 "Data" "2 hours with the download, 62 GB (100 h: 7 GB); 10 minutes without" \
@@ -182,13 +200,13 @@ if stage 3 "Distil $system" "960 h: some 60 GPU hours, 100 h: 6 (estimates, see 
         if [ -n "$hosts" ] || ((num_nodes > 1)); then
             nodes=(--num_nodes "$num_nodes")
             [ -z "$hosts" ] || nodes=(--host "$hosts")
-            watch="$watch" "$python" -m espnet2.bin.launch --cmd "${cuda_cmd}" \
+            attended "$python" -m espnet2.bin.launch --cmd "${cuda_cmd}" \
                 --log "$exp/train.log" --ngpu "$ngpu" "${nodes[@]}" \
                 --init_file_prefix "$train_dir/.dist_init_" \
                 --multiprocessing_distributed true -- "${command[@]}"
         else
             rotate "$exp/train.log"
-            watch="$watch" ${cuda_cmd} --gpu "$ngpu" --num_threads "$((ngpu > 0 ? ngpu : 1))" \
+            attended ${cuda_cmd} --gpu "$ngpu" --num_threads "$((ngpu > 0 ? ngpu : 1))" \
                 "$exp/train.log" "${command[@]}" --ngpu "$ngpu" \
                 --multiprocessing_distributed "$( ((ngpu > 1)) && echo true || echo false)"
         fi
@@ -201,7 +219,17 @@ if stage 4 "Export and profile" "1 minute, 0.1 GB" \
     need "$train_dir/$epoch.pth" 3 "the weights to export"
     sum=$(sha256sum "$(realpath "$train_dir/$epoch.pth")")
     if ! is_done "$exp/.done_export" "$epoch" "${sum%% *}"; then
-        "$python" -m espnet_kd.bin.export --exp "$train_dir" --epoch "$epoch" --dst "$student_dir"
+        if [ "$epoch" = valid.loss.ave ] &&
+            [ "$train_dir/student/model.safetensors" -nt "$train_dir/$epoch.pth" ]; then
+            # Training ends with this very export.
+            rm -rf "$student_dir.new"
+            cp -r "$train_dir/student" "$student_dir.new"
+            rm -rf "$student_dir"
+            mv "$student_dir.new" "$student_dir"
+        else
+            "$python" -m espnet_kd.bin.export --exp "$train_dir" --epoch "$epoch" \
+                --dst "$student_dir"
+        fi
         "$python" -m espnet_kd.bin.profile "$student_dir" --json "$exp/student.profile.json"
         mark_done "$exp/.done_export" "$epoch" "${sum%% *}"
     fi
@@ -224,7 +252,7 @@ downstream() { # TASK...: train and evaluate S3PRL's downstream models
         options=(--variant "$superb_variant")
     fi
     # shellcheck disable=SC2086
-    "$python" ../../TEMPLATE/downstream_jobs.py --models "${models[@]}" --tasks "$@" \
+    attended "$python" ../../TEMPLATE/downstream_jobs.py --models "${models[@]}" --tasks "$@" \
         --data "${data[@]}" --bucket "$datadir/bucket" --lexicon $lexicon_files \
         --out "$exp/downstream" --seed "$seed" --nj "$nj" --ngpu "$ngpu" \
         --extra "$superb_args" "${options[@]}"
@@ -243,7 +271,8 @@ if stage 6 "SUPERB: $superb_tasks" "two days on one GPU (estimate), 3 GB" \
     # shellcheck disable=SC2086
     "$python" local/collect.py --exp "$exp" --system "$system" --teacher "$teacher_name" \
         --models $superb_models --seed "$seed" \
-        --command "egs/librispeech/armhubert1/run.sh --student $student --hours $hours --seed $seed"
+        --command "egs/librispeech/armhubert1/run.sh$(options_of student hours seed epoch \
+            train_args utterances_per_update superb_variant superb_conf superb_args)"
     runs=()
     for name in $superb_models; do runs+=("$exp/results/$name.json"); done
     "$python" -m espnet_kd.bin.report --runs "${runs[@]}" --out "$exp/report" \
@@ -259,7 +288,7 @@ if stage 7 "Pack the student" "seconds, 0.1 GB" "one zip file with README.md"; t
     runs=()
     [ ! -f "$exp/results/student.json" ] || runs=("$exp/results/student.json")
     "$python" ../../TEMPLATE/model_card.py --model "$student_dir" --name "$system" \
-        --config "$train_dir/config.yaml" --runs "${runs[@]}"
+        --config "$train_dir/config.yaml" --runs "${runs[@]}" --license "$license"
     "$python" ../../TEMPLATE/pack_student.py --model "$student_dir" \
         --config "$train_dir/config.yaml" "${results[@]}" --out "$exp/$system.zip"
 fi
