@@ -11,7 +11,7 @@
 kd_script=$0
 [ -f "$kd_script" ] || kd_script=./$(basename "$0")
 kd_options=" $(sed -n -e '/^\(\.\|source\) .*parse_options\.sh/q' \
-    -e 's/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$kd_script" | awk '!seen[$0]++' | tr '\n' ' ')"
+    -e 's/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$kd_script" | awk '!/^kd_/ && !seen[$0]++' | tr '\n' ' ')"
 
 kd_help() {
     local kd_name kd_text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -64,3 +65,46 @@ def test_threads_reach_the_command(run, tmp_path):
 
 def test_usage(run):
     assert run("only.log").returncode == 2
+
+
+def test_every_job_runs_and_failures_are_counted(run, tmp_path):
+    result = run(
+        "--max-jobs-run", "2", "N=2:5", "N.log", "sh", "-c", "touch ran.N; exit $((N % 2))"
+    )
+    assert result.returncode == 1
+    assert "2 of 4 jobs failed: 3 5" in result.stderr
+    assert sorted(path.name for path in tmp_path.glob("ran.*")) == [f"ran.{n}" for n in range(2, 6)]
+
+
+def test_no_more_jobs_at_a_time_than_asked(run, tmp_path):
+    count = "touch on.JOB; ls on.* | wc -l >most.JOB; sleep 0.1; rm on.JOB"
+    assert run("--max-jobs-run", "2", "JOB=1:6", "JOB.log", "sh", "-c", count).returncode == 0
+    most = [int(path.read_text()) for path in tmp_path.glob("most.*")]
+    assert len(most) == 6
+    assert max(most) <= 2
+
+
+@pytest.mark.parametrize("words", [("JOB=3:1",), ("JOB=1:x",), ("--num_threads", "many")])
+def test_wrong_numbers(run, words):
+    result = run(*words, "x.log", "true")
+    assert result.returncode == 2
+    assert "[JOB=1:N] LOG COMMAND..." in result.stderr
+
+
+@pytest.mark.parametrize("watch", ["", "ready"])
+def test_a_signal_reaches_the_command_and_its_end_is_awaited(tmp_path, watch):
+    script = "trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.02; done"
+    process = subprocess.Popen(
+        [str(TEMPLATE / "run_local.sh"), "x.log", "bash", "-c", script],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "watch": watch},
+    )
+    log = tmp_path / "x.log"
+    while not log.exists() or "ready\n" not in log.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 143
+    assert log.read_text().splitlines()[-2] == "saved"
+    assert log.read_text().splitlines()[-1].startswith("# ended (code 143)")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
+
+from tests.unit.egs.conftest import TEMPLATE
 
 
 def test_stages_run_in_order_and_say_what_they_cost(recipe):
@@ -97,3 +103,75 @@ def test_help(recipe):
     assert result.stdout.startswith("A recipe of three stages.\nIts second line of help.\n")
     assert "--some_name" in result.stdout
     assert "made zero" not in result.stdout
+
+
+TOOLS = f"""#!/usr/bin/env bash
+set -euo pipefail
+python={sys.executable}
+stage=0 stop_stage=8 skip_stages=""
+. {TEMPLATE}/stages.sh
+"""
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """Return ``tools(code)``: output of shell code that uses stages.sh."""
+
+    def run(code: str) -> str:
+        (tmp_path / "run.sh").write_text(TOOLS + code)
+        words = ["bash", str(tmp_path / "run.sh")]
+        result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+def test_what_a_stage_must_show(recipe, tmp_path):
+    script = tmp_path / "run.sh"
+    script.write_text(script.read_text().replace('"Second" "1 s"', '"Second" "1 s" "a number"'))
+    (tmp_path / "zero").touch()
+    assert "must show: a number" in recipe("--stage", "1", "--stop_stage", "1").stderr
+
+
+def test_commas_between_skipped_stages(recipe):
+    assert "stage 0 (First): skipped" in recipe("--skip_stages", "0,1,2").stderr
+
+
+def test_done_depends_on_every_word(tools):
+    code = 'is_done m a "b c" && echo 1; mark_done m a "b c"; is_done m a "b c" && echo 2'
+    code += "\nis_done m a b c && echo 3; is_done m a && echo 4; true"
+    assert tools(code) == "2\n"
+
+
+def test_logs_are_rotated(tools, tmp_path):
+    tools("for i in 1 2 3; do rotate t.log; echo $i >t.log; done; rotate none.log")
+    logs = {path.name: path.read_text().strip() for path in tmp_path.glob("*.log*")}
+    assert logs == {"t.log": "3", "t.log.1": "2", "t.log.2": "1"}
+
+
+def test_words_are_split_as_a_shell_would(tools):
+    code = """split_words words "--a 1 --b '{\\"c d\\": [1, 2]}'"; printf '[%s]' "${words[@]}" """
+    assert tools(code) == '[--a][1][--b][{"c d": [1, 2]}]'
+    assert tools('split_words words ""; echo ${#words[@]}') == "0\n"
+
+
+def test_paths_count_from_where_the_user_is(tools, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "recipe").mkdir()
+    code = "cd recipe; a=mine b=other c=/mine d=; from_start a b c d; echo $a $b $c $d"
+    assert tools(code) == f"{tmp_path}/mine other /mine\n"
+
+
+def test_an_attended_command_ends_with_the_recipe(tmp_path):
+    code = (
+        "attended bash -c 'trap \"touch saved; exit\" TERM; touch on; while :; do sleep 0.02; done'"
+    )
+    (tmp_path / "run.sh").write_text(TOOLS + code)
+    process = subprocess.Popen(["bash", str(tmp_path / "run.sh")], cwd=tmp_path)
+    while not (tmp_path / "on").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 143
+    assert (tmp_path / "saved").exists()

@@ -64,12 +64,12 @@ def main() -> None:
     args = parser.parse_args()
     try:
         problems = problems_of(load_model(args.teacher), PARAMETERS.get(args.expect, 0))
+        if problems:
+            sys.exit("\n  - ".join([f"{args.teacher} cannot teach:", *problems]))
         measured = profile(str(args.teacher), seconds=args.seconds, runs=1)
     except KDError as error:
         sys.exit(f"prove_teacher.py: {error}")
     print(profile_table(measured))
-    if problems:
-        sys.exit("\n  - ".join([f"{args.teacher} cannot teach:", *problems]))
     write_json(args.json, measured)
     print(f"{args.teacher}: hidden states are finite and alive, the teacher is proved")
 
