@@ -198,12 +198,16 @@ if stage 3 "Distil $system" "960 h: some 60 GPU hours, 100 h: 6 (estimates, see 
     command+=("${more[@]}")
     if ! is_done "$train_dir/.done" "${command[@]}"; then
         if [ -n "$hosts" ] || ((num_nodes > 1)); then
-            nodes=(--num_nodes "$num_nodes")
-            [ -z "$hosts" ] || nodes=(--host "$hosts")
+            nodes=(--num_nodes "$num_nodes") words=("${command[@]}")
+            if [ -n "$hosts" ]; then
+                nodes=(--host "$hosts") words=()
+                # ESPnet's launcher pastes the words into a script for ssh.
+                for word in "${command[@]}"; do words+=("$(printf '%q' "$word")"); done
+            fi
             attended "$python" -m espnet2.bin.launch --cmd "${cuda_cmd}" \
                 --log "$exp/train.log" --ngpu "$ngpu" "${nodes[@]}" \
                 --init_file_prefix "$train_dir/.dist_init_" \
-                --multiprocessing_distributed true -- "${command[@]}"
+                --multiprocessing_distributed true -- "${words[@]}"
         else
             rotate "$exp/train.log"
             attended ${cuda_cmd} --gpu "$ngpu" --num_threads "$((ngpu > 0 ? ngpu : 1))" \
