@@ -51,7 +51,7 @@ codes=$(mktemp -d) # one file per ended job, holding its exit status
 trap 'rm -rf "$codes"' EXIT
 
 run_job() { # NUMBER COMMAND...
-    local number=$1 log=$log_pattern argument code output child reader=""
+    local number=$1 log=$log_pattern argument code output child="" reader="" stopping=""
     shift
     local command=("$@")
     if [ -n "$name" ]; then
@@ -73,10 +73,11 @@ run_job() { # NUMBER COMMAND...
         exec {output}>>"$log"
     fi
     # In the background, because a waiting shell acts on signals at once; the command gets them.
+    trap 'stopping=1; [ -z "$child" ] || kill "$child" 2>/dev/null || true' TERM
     "${command[@]}" >&"$output" 2>&1 {output}>&- &
     child=$!
     exec {output}>&-
-    trap 'kill "$child" 2>/dev/null || true' TERM
+    [ -z "$stopping" ] || kill "$child" 2>/dev/null || true
     code=0
     wait "$child" || code=$?
     while kill -0 "$child" 2>/dev/null; do

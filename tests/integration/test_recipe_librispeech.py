@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,12 @@ import pytest
 
 from tests.integration.toy_librispeech import STUDENT, Toy, make_toy
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+# A group of its own: its work is done by subprocesses, which need no toolkit in this worker.
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("recipes"),
+]
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs" / "librispeech" / "armhubert1"
 EPOCHS = 12
@@ -152,7 +158,8 @@ def test_student_scores_and_package(toy, finished):
 
 def test_everything_again_is_done_already(toy, finished, run):
     exp = toy.root / "exp" / "armhubert_960h"
-    kept = [*exp.glob("train/*.pth"), *exp.glob("downstream/*/*/*.ckpt"), exp / "student",
+    kept = [*exp.glob("train/*.pth"), *exp.glob("downstream/*/*/*.ckpt"),
+            exp / "student" / "model.safetensors",
             toy.root / "data" / "train-960" / "wav.scp"]  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in kept}
     package = (exp / "armhubert_960h.zip").read_bytes()
@@ -163,6 +170,28 @@ def test_everything_again_is_done_already(toy, finished, run):
     assert said.count(" min, kept") == 5, "Kaldi folders"
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert (exp / "armhubert_960h.zip").read_bytes() == package
+
+
+def test_several_hosts(toy, prepared, tmp_path, monkeypatch):
+    """ESPnet's launcher sends each process's command through ssh (one that writes it down)."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/sent\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    options = ["--stage=3", "--stop_stage=3", "--tag=hosts", "--hosts=one:0:1,two:3", "--per_gpu=2"]
+    result = subprocess.run(
+        command(toy, *options), capture_output=True, text=True, check=False, cwd=toy.root
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "4 utterances per batch over 3 process(es), 2 batches per update" in result.stderr
+    lines = (tmp_path / "sent").read_text().splitlines()
+    sent = [shlex.split(line) for line in lines if "ssl_distill_train" in line]
+    assert sorted(line[:3] for line in lines if "bash <<" in line) == ["one", "one", "two"]
+    ranks = {words[words.index("--dist_rank") + 1] for words in sent}
+    assert ranks == {"0", "1", "2"}
+    for words in sent:
+        assert json.loads(words[words.index("--student_conf") + 1]) == STUDENT
+        assert words[words.index("--dist_world_size") + 1] == "3"
 
 
 def test_interruption_ends_the_training(toy, finished):
@@ -176,9 +205,8 @@ def test_interruption_ends_the_training(toy, finished):
         text=True,
         start_new_session=True,
     )
-    while process.poll() is None and not log.exists():
-        time.sleep(0.05)
-    time.sleep(1)
+    while process.poll() is None and not (log.exists() and "# started" in log.read_text()):
+        time.sleep(0.01)
     process.terminate()
     said, _ = process.communicate()
     assert process.returncode == 143

@@ -200,7 +200,9 @@ if stage 3 "Distil $system" "960 h: some 60 GPU hours, 100 h: 6 (estimates, see 
         if [ -n "$hosts" ] || ((num_nodes > 1)); then
             nodes=(--num_nodes "$num_nodes") words=("${command[@]}")
             if [ -n "$hosts" ]; then
-                nodes=(--host "$hosts") words=()
+                mkdir -p "$exp"
+                printf 'python=%q\n. %q\n' "$python" "$MAIN_ROOT/egs/TEMPLATE/path.sh" >"$exp/env.sh"
+                nodes=(--host "$hosts" --envfile "$exp/env.sh") words=()
                 # ESPnet's launcher pastes the words into a script for ssh.
                 for word in "${command[@]}"; do words+=("$(printf '%q' "$word")"); done
             fi

@@ -58,7 +58,9 @@ def test_more_gpus_than_utterances():
         script("batch_plan").plan(36, 40, 6)
 
 
-@pytest.mark.parametrize("config", sorted((ROOT / "conf").glob("[ams]*/*_*h.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config", sorted((ROOT / "conf").glob("[ams]*/*_*h.yaml")), ids=lambda path: path.stem
+)
 def test_every_experiment_has_a_plan_and_a_published_row(config, monkeypatch, capsys):
     call(script("batch_plan"), monkeypatch, "--config", config, "--processes", 8)
     batch, accumulate = map(int, capsys.readouterr().out.split())
