@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_kd.errors import KDError
-from espnet_kd.losses import check_finite_targets
+from espnet_kd.losses import TeacherTargetError, check_finite_targets
 
 
 def test_finite_targets_pass() -> None:
@@ -19,7 +18,8 @@ def test_the_teacher_and_the_utterances_are_named(value: float) -> None:
     targets = torch.zeros(3, 4, 5, 6)
     targets[1, 0, 2, 3] = value
     targets[1, 3, 0, 0] = value
-    with pytest.raises(KDError, match=r"teacher's output of layer 1 .*: utt0, utt3;.*float32"):
+    pattern = r"teacher's output of layer 1 .*: utt0, utt3;.*float32"
+    with pytest.raises(TeacherTargetError, match=pattern):
         check_finite_targets(targets, ["utt0", "utt1", "utt2", "utt3"])
 
 
@@ -28,5 +28,5 @@ def test_padding_may_hold_anything() -> None:
     targets[0, 1, 2] = float("nan")
     padding = torch.tensor([[False, False, False], [False, False, True]])
     check_finite_targets(targets, ["a", "b"], padding)
-    with pytest.raises(KDError, match=": b;"):
+    with pytest.raises(TeacherTargetError, match=": b;"):
         check_finite_targets(targets, ["a", "b"], torch.zeros_like(padding))

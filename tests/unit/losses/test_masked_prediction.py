@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from espnet_kd.errors import ConfigError, KDError
-from espnet_kd.losses import MaskedPredictionLoss
+from espnet_kd.errors import ConfigError
+from espnet_kd.losses import LossInputError, MaskedPredictionLoss
 
 B, T, D, C, N = 2, 9, 6, 5, 3
 
@@ -119,17 +119,18 @@ def test_cosine_head_ignores_the_scale_of_its_class_embeddings() -> None:
 def test_errors_name_shapes_and_remedy() -> None:
     x, codes, mask = _batch()
     loss = MaskedPredictionLoss(D, C, N)
-    with pytest.raises(KDError, match=r"codes \(2, 8, 3\).*\(2, 9, 6\).*pad them \(with -1\)"):
+    pattern = r"codes \(2, 8, 3\).*\(2, 9, 6\).*pad them \(with -1\)"
+    with pytest.raises(LossInputError, match=pattern):
         loss(x, codes[:, :8], mask)
-    with pytest.raises(KDError, match=r"codes \(2, 9, 2\).*3 code stream"):
+    with pytest.raises(LossInputError, match=r"codes \(2, 9, 2\).*3 code stream"):
         loss(x, codes[..., :2], mask)
-    with pytest.raises(KDError, match=r"range from \d to 5; allowed are 0\.\.4 and -1"):
+    with pytest.raises(LossInputError, match=r"range from \d to 5; allowed are 0\.\.4 and -1"):
         loss(x, codes.clone().index_fill_(1, torch.tensor([0]), C), mask)
-    with pytest.raises(KDError, match="range from -2"):
+    with pytest.raises(LossInputError, match="range from -2"):
         loss(x, codes.clone().index_fill_(1, torch.tensor([0]), -2), mask)
-    with pytest.raises(KDError, match="give integers"):
+    with pytest.raises(LossInputError, match="give integers"):
         loss(x, codes.float(), mask)
-    with pytest.raises(KDError, match="mask_BT"):
+    with pytest.raises(LossInputError, match="mask_BT"):
         loss(x, codes, mask[:, 1:])
 
 
