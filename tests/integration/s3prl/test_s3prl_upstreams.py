@@ -7,6 +7,7 @@ import torch
 
 import espnet_kd
 from s3prl_upstreams import names
+from s3prl_upstreams.hub import UPSTREAMS
 from s3prl_upstreams.quick_hub import ESPNET_TASK, without
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,7 @@ def test_s3prl_lists_our_names_and_nothing_else_of_ours(nn):
     assert not {name for name in shown if name.startswith("armhubert_")}
 
 
-@pytest.mark.parametrize("name", ["armhubert", "kd_student_local", "starhubert_custom"])
+@pytest.mark.parametrize("name", [*UPSTREAMS, "kd_student_local", "starhubert_custom"])
 def test_s3prl_upstream(nn, student, name):
     upstream = nn.S3PRLUpstream(name, path_or_url=str(student)).eval()
     batch, lengths = waves(1.0, 0.4)

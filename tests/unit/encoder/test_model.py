@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from espnet_kd.encoder import SpeechEncoder
+from espnet_kd.encoder import FrameFeatures, SpeechEncoder
 from espnet_kd.encoder.architectures import list_architectures
 from espnet_kd.encoder.layer import TransformerLayer
 from espnet_kd.errors import CheckpointError, ConfigError, KDError
@@ -51,6 +51,7 @@ def test_asking_for_maps_changes_nothing_else(name: str) -> None:
 def test_masked_frames_do_not_see_their_features() -> None:
     model, (x_BS, _) = tiny("hubert_base"), waves(4000)
     frames = model.embed(x_BS)
+    assert isinstance(frames, FrameFeatures)
     mask_BT = torch.zeros(1, 12, dtype=torch.bool)
     mask_BT[:, 3:6] = True
     before = model.encode(frames, mask_BT).hidden_states

@@ -26,7 +26,9 @@ def main() -> None:
         sys.exit(f"{args.exp}/tensorboard: no accuracy was logged; known: {sorted(curves)}")
     best = max(value for _, value in curves[found[0]])
     ratio = best * args.num_classes
-    print(f"teacher: {size / 1e6:.2f} M parameters, masked accuracy {best:.3f} ({ratio:.0f} x chance)")
+    print(
+        f"teacher: {size / 1e6:.2f} M parameters, masked accuracy {best:.3f} ({ratio:.0f} x chance)"
+    )
     if ratio < AT_LEAST and args.smoke == "false":
         sys.exit(
             f"the teacher is only {ratio:.1f} times better than chance ({AT_LEAST:g} is wanted): "
