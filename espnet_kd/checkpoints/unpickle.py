@@ -46,9 +46,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         raise CheckpointError(f"checkpoint {file} does not exist or is not a file; check the path")
     if file.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {file} is empty; fetch or save it again")
-    allowed: list[Any] = [argparse.Namespace, *((InertObject, name) for name in ALLOWED_STAND_INS)]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(_to_allow()):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file, error)) from None
@@ -58,6 +57,13 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             f"checkpoint {file} ({file.stat().st_size:,} bytes) is damaged or cut short: {reason}. "
             "Fetch or save it again."
         ) from None
+
+
+def _to_allow() -> list[Any]:
+    """What is not allowed yet: torch would take away at the end what others had allowed before."""
+    known = torch.serialization.get_safe_globals()
+    wanted = [argparse.Namespace, *((InertObject, name) for name in ALLOWED_STAND_INS)]
+    return [item for item in wanted if item not in known]
 
 
 def _refusal(file: Path, error: pickle.UnpicklingError) -> str:

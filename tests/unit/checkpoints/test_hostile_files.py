@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -249,3 +250,13 @@ def test_a_yaml_that_grows_when_printed(tmp_path: Path) -> None:
             foreign.lightning_content(tiny("armhubert"), False), tmp_path / "x.ckpt"
         )
         _only_our_errors(file, config=tmp_path / "x.yaml")
+
+
+def test_what_others_allowed_stays_allowed(tmp_path):
+    """S3PRL's runs need argparse.Namespace in their own checkpoints, before and after ours."""
+    file = tmp_path / "weights.pt"
+    torch.save({"weight": torch.ones(2)}, file)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        read_pickle(file)
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
