@@ -86,8 +86,8 @@ def step_of(name: str) -> Callable[[], float]:
     x_BS, lengths_B, mask_BT = batch()
 
     def step() -> float:
-        torch.manual_seed(1)
         whole, part = targets(x_BS, lengths_B, mask_BT)
+        torch.manual_seed(1)  # after the teachers: transformers' draws numbers even in eval mode
         output = student(x_BS, lengths_B, mask_BT)
         assert output.projections is not None
         losses = criterion(

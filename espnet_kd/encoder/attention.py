@@ -49,10 +49,7 @@ class FullAttention(nn.Module):
         bias = None if self.gate is None or bias_HTK is None else self.gate(x_BTD, bias_HTK)
         dropout = self.dropout if self.training else 0.0
         if need_map:
-            scores_BHTK = torch.matmul(q_BHTd * self.scale, k_BHKd.transpose(-1, -2))
-            map_BHTK = masked_softmax(
-                scores_BHTK if bias is None else scores_BHTK + bias, padding_BK
-            )
+            map_BHTK = attention_map(q_BHTd * self.scale, k_BHKd, bias, padding_BK)
             y_BHTd = torch.matmul(F.dropout(map_BHTK, dropout), v_BHKd)
             return self.out_proj(merge_heads(y_BHTd)), map_BHTK
         mask = _attention_mask(bias, padding_BK)
@@ -90,20 +87,24 @@ class SharedMap:
         """Weighted values (B, H, T, d) by the rule of ``reuse_mode``."""
         if self.mode == "single":
             return torch.matmul(self.map_BHTK, v_BHKd)
-        weights_BHTK, total_BHT1 = self._second_softmax
-        return torch.matmul(weights_BHTK, v_BHKd) / total_BHT1
+        if self.padding_BK is None:
+            weights_BHTK, total_BHT1 = self._second_softmax
+            return torch.matmul(weights_BHTK, v_BHKd) / total_BHT1
+        # A column of ones among the values sums the weights in the same product, and zeros in the
+        # rows of padded keys leave these out of both, without a pass over the T x K numbers.
+        ones_BHKd = F.pad(v_BHKd, (0, 1), value=1.0)
+        ones_BHKd = ones_BHKd.masked_fill(self.padding_BK[:, None, :, None], 0.0)
+        y_BHTd = torch.matmul(self._second_softmax[0], ones_BHKd)
+        return y_BHTd[..., :-1] / y_BHTd[..., -1:]
 
     @cached_property
     def _second_softmax(self) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of the softmax over the map (published defect D1).
+        """Numerator and denominator of the softmax over the map itself (published defect D1).
 
         A map lies in [0, 1], so the exponential needs no shift; dividing after the value product
-        touches T x d numbers instead of T x K.
+        touches T x d numbers instead of T x K. Padded keys are left out by :meth:`apply`.
         """
-        map_BHTK = mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK
-        weights_BHTK = torch.exp(map_BHTK)
-        if self.padding_BK is not None:
-            weights_BHTK = weights_BHTK.masked_fill(self.padding_BK[:, None, None], 0.0)
+        weights_BHTK = torch.exp(mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK)
         return weights_BHTK, weights_BHTK.sum(-1, keepdim=True)
 
 
@@ -122,11 +123,22 @@ def merge_heads(x_BHTd: Tensor) -> Tensor:
     return x_BHTd.transpose(1, 2).flatten(2)
 
 
-def masked_softmax(scores_BHTK: Tensor, padding_BK: Tensor | None) -> Tensor:
-    """Softmax over keys in which padded keys have weight 0."""
+def attention_map(
+    q_BHTd: Tensor, k_BHKd: Tensor, bias_BHTK: Tensor | None, padding_BK: Tensor | None
+) -> Tensor:
+    """Softmax over keys of q·k + bias; padded keys have weight 0."""
     if padding_BK is not None:
-        scores_BHTK = scores_BHTK.masked_fill(padding_BK[:, None, None], float("-inf"))
-    return torch.softmax(scores_BHTK, dim=-1)
+        q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
+    scores_BHTK = torch.matmul(q_BHTd, k_BHKd.transpose(-1, -2))
+    return torch.softmax(scores_BHTK if bias_BHTK is None else scores_BHTK + bias_BHTK, dim=-1)
+
+
+def _penalise_padding(q_BHTd: Tensor, k_BHKd: Tensor, padding_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """One more coordinate, 1 in queries and very low in padded keys: a mask without T x K."""
+    low = torch.finfo(k_BHKd.dtype).min / 2
+    penalty_BK = torch.zeros_like(padding_BK, dtype=k_BHKd.dtype).masked_fill(padding_BK, low)
+    penalty_BHK1 = penalty_BK[:, None, :, None].expand(*k_BHKd.shape[:-1], 1)
+    return F.pad(q_BHTd, (0, 1), value=1.0), torch.cat([k_BHKd, penalty_BHK1], dim=-1)
 
 
 def _attention_mask(bias_BHTK: Tensor | None, padding_BK: Tensor | None) -> Tensor | None:

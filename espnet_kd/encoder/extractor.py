@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder import channels_last
 from espnet_kd.encoder.gradient import scale_gradient
 
 
@@ -58,6 +59,9 @@ class FeatureExtractor(nn.Module):
         return scale_gradient(self._convolve(x_BS), self.grad_mult)
 
     def _convolve(self, x_BS: Tensor) -> Tensor:
+        blocks = [block for block in self.conv_layers if isinstance(block, ConvBlock)]
+        if channels_last.suits(x_BS, blocks):
+            return channels_last.convolve(x_BS, blocks)
         x_BCT = x_BS[:, None]
         for block in self.conv_layers:
             x_BCT = block(x_BCT)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_kd.encoder import padding
+from espnet_kd.encoder import padding, parts
 from espnet_kd.encoder.checks import check_batch
 from espnet_kd.encoder.config import SpeechEncoderConfig
 from espnet_kd.encoder.factory import EncoderFactory
@@ -144,15 +144,27 @@ class SpeechEncoder(nn.Module):
     ) -> EncoderOutput:
         """Transformer over embedded frames; arguments as in :meth:`forward`."""
         depth = self._checked_depth(num_layers)
+        size = parts.part_size(self.config, frames, return_attention_maps)
+        if size < frames.x_BTD.size(0):
+            split = parts.split(frames, mask_BT, size)
+            outputs = [self._encode(*part, depth, return_attention_maps) for part in split]
+            output = parts.join(frames, outputs)
+        else:
+            output = self._encode(frames, mask_BT, depth, return_attention_maps)
+        output.hidden_states = self._hidden_states(output, complete=depth == len(self.layers))
+        return output
+
+    def _encode(
+        self, frames: FrameFeatures, mask_BT: Tensor | None, depth: int, maps: bool
+    ) -> EncoderOutput:
         x_BTD = self._layer_input(frames, mask_BT)
         context = AttentionContext(
             frames.padding_BT, self._bias(x_BTD.size(1)), self.config.reuse_mode
         )
         output = EncoderOutput([], frames.lengths_B, frames.padding_BT, layer_input=x_BTD)
         output.projections = None if self.heads is None else []
-        output.attention_maps = [] if return_attention_maps else None
+        output.attention_maps = [] if maps else None
         self._run_layers(x_BTD, context, depth, output)
-        output.hidden_states = self._hidden_states(output, complete=depth == len(self.layers))
         return output
 
     def _run_layers(

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from espnet_kd.encoder.channels_last import conv_BLC
+
 
 class PositionalConv(nn.Module):
     """Grouped, weight-normed convolution over frames, then GELU; added to its input."""
@@ -27,10 +29,12 @@ class PositionalConv(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        y_BDT = self.conv(x_BTD.transpose(1, 2))
-        if self.trim:
-            y_BDT = y_BDT[..., : -self.trim]
-        return F.gelu(y_BDT).transpose(1, 2)
+        if x_BTD.device.type == "cpu":
+            # Twice as fast there: oneDNN's grouped convolution prefers frames before channels.
+            y_BTD = conv_BLC(x_BTD, self.conv.weight, self.conv)
+        else:
+            y_BTD = self.conv(x_BTD.transpose(1, 2)).transpose(1, 2)
+        return F.gelu(y_BTD[:, : -self.trim] if self.trim else y_BTD)
 
 
 class RelativePositionBias(nn.Module):
