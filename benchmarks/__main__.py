@@ -18,7 +18,8 @@ def main() -> int:
     codes = []
     for script in SCRIPTS:
         print(f"== {script}", flush=True)
-        codes.append(subprocess.run([sys.executable, str(HERE / script), *sys.argv[1:]]).returncode)
+        command = [sys.executable, str(HERE / script), *sys.argv[1:]]
+        codes.append(subprocess.run(command, check=False).returncode)
     return next((code for code in codes if code), 0)
 
 
