@@ -87,25 +87,30 @@ class SharedMap:
         """Weighted values (B, H, T, d) by the rule of ``reuse_mode``."""
         if self.mode == "single":
             return torch.matmul(self.map_BHTK, v_BHKd)
-        if self.padding_BK is None:
+        if self.padding_BK is None and v_BHKd.device.type != "cpu":
             weights_BHTK, total_BHT1 = self._second_softmax
             return torch.matmul(weights_BHTK, v_BHKd) / total_BHT1
         # A column of ones among the values sums the weights in the same product, and zeros in the
         # rows of padded keys leave these out of both, without a pass over the T x K numbers.
         ones_BHKd = F.pad(v_BHKd, (0, 1), value=1.0)
-        ones_BHKd = ones_BHKd.masked_fill(self.padding_BK[:, None, :, None], 0.0)
-        y_BHTd = torch.matmul(self._second_softmax[0], ones_BHKd)
+        if self.padding_BK is not None:
+            ones_BHKd = ones_BHKd.masked_fill(self.padding_BK[:, None, :, None], 0.0)
+        y_BHTd = torch.matmul(self._second_exp, ones_BHKd)
         return y_BHTd[..., :-1] / y_BHTd[..., -1:]
 
     @cached_property
-    def _second_softmax(self) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of the softmax over the map itself (published defect D1).
+    def _second_exp(self) -> Tensor:
+        """Numerator of the softmax over the map itself (published defect D1).
 
         A map lies in [0, 1], so the exponential needs no shift; dividing after the value product
         touches T x d numbers instead of T x K. Padded keys are left out by :meth:`apply`.
         """
-        weights_BHTK = torch.exp(mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK)
-        return weights_BHTK, weights_BHTK.sum(-1, keepdim=True)
+        return torch.exp(mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK)
+
+    @cached_property
+    def _second_softmax(self) -> tuple[Tensor, Tensor]:
+        """Numerator and, for a batch without padding, denominator."""
+        return self._second_exp, self._second_exp.sum(-1, keepdim=True)
 
 
 def mix_heads(map_BHTK: Tensor) -> Tensor:

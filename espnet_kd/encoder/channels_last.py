@@ -121,7 +121,10 @@ def _finish(x_BLC: Tensor, block: ConvBlock) -> Tensor:
     if isinstance(block.norm, nn.LayerNorm):
         norm = block.norm
         x_BLC = F.layer_norm(x_BLC, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    return F.gelu(x_BLC)
+    if torch.is_grad_enabled():
+        return F.gelu(x_BLC)
+    activated: Tensor = torch.ops.aten.gelu_(x_BLC)
+    return activated
 
 
 def _in_time_blocks(x_1S: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:
