@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 from pathlib import Path
 
 # Before torch is imported: one thread per process keeps sums repeatable and workers apart.
@@ -32,6 +33,12 @@ _HEAVY = re.compile(
 @functools.cache
 def _imports_toolkit(path: Path) -> bool:
     return bool(_HEAVY.search(path.read_text(encoding="utf-8")))
+
+
+def pytest_configure() -> None:
+    """Undo an ignored Ctrl-C, which a suite started in the background inherits from its shell."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
