@@ -18,7 +18,7 @@ ATTENTION_KINDS = ("full", "reused", "none")
 EXTRACTOR_NORMS = ("group_norm", "layer_norm")
 REUSE_MODES = ("fixed", "ref", "single")
 FRAME_PADDINGS = ("conv", "chunked")
-HIDDEN_STATES = ("heads", "layers", "transformers")
+HIDDEN_STATES = ("heads", "layers", "transformers", "features")
 ACTIVATIONS = ("gelu", "relu", "silu")
 
 HUBERT_CONV_LAYERS = [[512, 10, 5]] + [[512, 3, 2]] * 4 + [[512, 2, 2]] * 2
@@ -81,6 +81,10 @@ class SpeechEncoderConfig:
     conv_bias: bool = False
     """Whether the convolutions have a bias (HuBERT: no, wav2vec 2.0 LV-60: yes)."""
 
+    channel_scale: bool = False
+    """One factor per channel of the last convolution, not trained: what soft gates leave behind
+    (DPHuBERT: yes, ones before pruning)."""
+
     feature_grad_mult: float = 1.0
     """Factor on the front end's gradient; 0 or less freezes it (ARMHuBERT: 1.0)."""
 
@@ -93,6 +97,10 @@ class SpeechEncoderConfig:
 
     feature_layer_norm: bool = True
     """LayerNorm over the last convolution's channels before the projection (all published: yes)."""
+
+    feature_norm_channels: int = 0
+    """Channels that this LayerNorm counts, removed ones as zeros, so that pruning them changes no
+    output; 0 = those that are there (DPHuBERT)."""
 
     mask_embedding: bool = True
     """Whether there is a learned vector for masked frames (STaRHuBERT has none)."""
@@ -145,7 +153,8 @@ class SpeechEncoderConfig:
 
     hidden_states: str = "layers"
     """What `hidden_states` lists: `heads` (projections, as ARMHuBERT's upstream), `layers` (layer
-    outputs, as STaRHuBERT's), `transformers` (first layer's input and all outputs).
+    outputs, as STaRHuBERT's), `transformers` (first layer's input and all outputs), `features`
+    (projected features before the positional convolution and all layer outputs, as DPHuBERT's).
     """
 
     # --- Regularisation (training only)

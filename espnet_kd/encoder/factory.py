@@ -10,6 +10,7 @@ from espnet_kd.encoder.config import LayerConfig, SpeechEncoderConfig
 from espnet_kd.encoder.extractor import (
     ChannelLayerNorm,
     ConvBlock,
+    ExactFeatureProjection,
     FeatureExtractor,
     FeatureProjection,
 )
@@ -32,7 +33,8 @@ class EncoderFactory:
             nn.init.kaiming_normal_(conv.weight)
             blocks.append(ConvBlock(conv, self._conv_norm(index, width)))
             channels = width
-        return FeatureExtractor(blocks, self.config.feature_grad_mult)
+        scale = torch.ones(channels) if self.config.channel_scale else None
+        return FeatureExtractor(blocks, self.config.feature_grad_mult, scale)
 
     def _conv_norm(self, index: int, width: int) -> nn.Module | None:
         if self.config.extractor_norm == "layer_norm":
@@ -46,6 +48,12 @@ class EncoderFactory:
         linear = (
             nn.Linear(channels, self.config.embed_dim) if self.config.feature_projection else None
         )
+        if self.config.feature_norm_channels:
+            assert norm is not None  # the configuration was validated
+            assert linear is not None
+            return ExactFeatureProjection(
+                norm, linear, self.config.dropout_input, self.config.feature_norm_channels
+            )
         return FeatureProjection(norm, linear, self.config.dropout_input)
 
     def create_mask_embedding(self) -> nn.Parameter | None:

@@ -157,11 +157,13 @@ class SpeechEncoder(nn.Module):
     def _encode(
         self, frames: FrameFeatures, mask_BT: Tensor | None, depth: int, maps: bool
     ) -> EncoderOutput:
-        x_BTD = self._layer_input(frames, mask_BT)
+        features_BTD = self._features(frames, mask_BT)
+        x_BTD = self._layer_input(features_BTD)
         context = AttentionContext(
             frames.padding_BT, self._bias(x_BTD.size(1)), self.config.reuse_mode
         )
-        output = EncoderOutput([], frames.lengths_B, frames.padding_BT, layer_input=x_BTD)
+        output = EncoderOutput([], frames.lengths_B, frames.padding_BT)
+        output.features, output.layer_input = features_BTD, x_BTD
         output.projections = None if self.heads is None else []
         output.attention_maps = [] if maps else None
         self._run_layers(x_BTD, context, depth, output)
@@ -196,12 +198,15 @@ class SpeechEncoder(nn.Module):
             output.projections.append(self.heads.project(index, scale_gradient(full_BTD, share)))
         return x_BTD
 
-    def _layer_input(self, frames: FrameFeatures, mask_BT: Tensor | None) -> Tensor:
+    def _features(self, frames: FrameFeatures, mask_BT: Tensor | None) -> Tensor:
         x_BTD = frames.x_BTD
         if mask_BT is not None:
             x_BTD = self._mask_frames(x_BTD, mask_BT)
         if frames.padding_BT is not None:
             x_BTD = x_BTD.masked_fill(frames.padding_BT[..., None], 0.0)
+        return x_BTD
+
+    def _layer_input(self, x_BTD: Tensor) -> Tensor:
         x_BTD = x_BTD + self.pos_conv(x_BTD)
         if not self.config.norm_first:
             x_BTD = self.encoder_norm(x_BTD)
@@ -229,6 +234,9 @@ class SpeechEncoder(nn.Module):
             return list(output.projections)
         if self.config.hidden_states == "layers":
             return list(output.layer_outputs)
+        if self.config.hidden_states == "features":
+            assert output.features is not None
+            return [output.features, *output.layer_outputs]
         assert output.layer_input is not None
         states = [output.layer_input, *output.layer_outputs]
         if self.config.norm_first and complete:

@@ -48,6 +48,9 @@ class EncoderOutput:
     layer_outputs: list[Tensor] = field(default_factory=list)
     """N x (B, T, D): output of each layer, before heads and before a final LayerNorm."""
 
+    features: Tensor | None = None
+    """(B, T, D): projected features as they enter the positional convolution, padding zeroed."""
+
     layer_input: Tensor | None = None
     """(B, T, D): what enters the first layer, after positions and a post-norm model's LayerNorm."""
 

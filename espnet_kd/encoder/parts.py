@@ -54,6 +54,7 @@ def join(frames: FrameFeatures, parts: Sequence[EncoderOutput]) -> EncoderOutput
     first = parts[0]
     output = EncoderOutput([], frames.lengths_B, frames.padding_BT)
     output.layer_outputs = _join([part.layer_outputs for part in parts])
+    output.features = _cat([part.features for part in parts])
     output.layer_input = _cat([part.layer_input for part in parts])
     if first.projections is not None:
         output.projections = _join([part.projections or [] for part in parts])

@@ -68,6 +68,22 @@ def _front_end_problems(config: SpeechEncoderConfig) -> Iterator[str]:
                 f"and embed_dim is {config.embed_dim}"
             )
 
+    yield from _feature_norm_problems(config)
+
+
+def _feature_norm_problems(config: SpeechEncoderConfig) -> Iterator[str]:
+    total = config.feature_norm_channels
+    if not total:
+        return
+    if not (config.feature_projection and config.feature_layer_norm):
+        yield "feature_norm_channels needs feature_projection and feature_layer_norm"
+    channels = config.conv_layers[-1][0] if config.conv_layers and config.conv_layers[-1] else 1
+    if not channels <= total <= MAX_SIZE:
+        yield (
+            f"feature_norm_channels is {total}; it must be at least the last convolution's "
+            f"{channels} channels (at most {MAX_SIZE:,})"
+        )
+
 
 def _number_problems(config: SpeechEncoderConfig) -> Iterator[str]:
     for name in ("embed_dim", "pos_conv_kernel", "pos_conv_groups", "sample_rate", "max_distance"):

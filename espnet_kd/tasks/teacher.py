@@ -42,6 +42,9 @@ class View:
     attention_maps: list[Tensor | None] | None
     """(B, H, T, K) of the same layers, if asked for."""
 
+    features: Tensor | None = None
+    """(B, T, D): projected features before the positional convolution; None for S3PRL upstreams."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -174,9 +177,11 @@ def _view(output: EncoderOutput, layers: list[int], rows: slice = slice(None)) -
         maps = [output.attention_maps[i] for i in layers]
         chosen = [None if map_BHTK is None else map_BHTK[rows] for map_BHTK in maps]
     assert output.layer_input is not None
+    assert output.features is not None
     return View(
         layers=[output.layer_outputs[i][rows] for i in layers],
         layer_input=output.layer_input[rows],
+        features=output.features[rows],
         attention_maps=chosen,
     )
 
