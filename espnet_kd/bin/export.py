@@ -9,11 +9,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from espnet_kd.bin.run import run_command
 from espnet_kd.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from espnet_kd.tasks.ssl_model import SSLDistillModel
 
 
 def main(cmd: Sequence[str] | None = None) -> int:
@@ -36,21 +40,31 @@ def export(exp: Path, epoch: str, target: Path) -> None:
     Raises:
         CheckpointError: ``exp`` is no run of ours, or the epoch file is missing or damaged.
     """
+    model = load_run(exp)
+    from espnet_kd.tasks.export import export_epoch
+
+    export_epoch(model, exp, epoch, target)
+
+
+def load_run(exp: Path) -> SSLDistillModel:
+    """The model of a run, built from its configuration, without its weights.
+
+    Raises:
+        CheckpointError: ``exp`` is no run of ours.
+    """
     path = exp / "config.yaml"
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; --exp must be the --output_dir of a run")
+        raise CheckpointError(f"{path}: no such file; {exp} must be the --output_dir of a run")
     conf = yaml.safe_load(path.read_text(encoding="utf-8"))
     if "student_resolved" not in conf:
         raise CheckpointError(f"{path} was not written by ssl_distill_train; nothing to export")
     # Here, so that a wrong path is told before ESPnet's 20 seconds of import.
     from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
-    from espnet_kd.tasks.export import export_epoch
     from espnet_kd.tasks.options import DistillConfig
     from espnet_kd.tasks.ssl_model import SSLDistillModel
 
     student = SpeechEncoder.from_config(SpeechEncoderConfig.from_dict(conf["student_resolved"]))
-    model = SSLDistillModel(student, DistillConfig.from_dict(conf["kd_conf"]), conf["seed"])
-    export_epoch(model, exp, epoch, target)
+    return SSLDistillModel(student, DistillConfig.from_dict(conf["kd_conf"]), conf["seed"])
 
 
 if __name__ == "__main__":

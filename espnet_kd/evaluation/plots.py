@@ -71,7 +71,7 @@ def plot_curves(
         path: PNG file to write.
         quantity: last part of the curve's key (``"train/loss"`` → ``"loss"``).
     """
-    figure, axes = _grid(max(len(systems), 1), width=4.2, height=3.0)
+    figure, axes = grid(max(len(systems), 1), width=4.2, height=3.0)
     for axis, (name, seeds) in zip(axes, systems.items(), strict=False):
         drawn: set[str] = set()
         for curves in seeds:
@@ -83,7 +83,7 @@ def plot_curves(
             axis.legend(frameon=False)
         else:
             axis.text(0.5, 0.5, "no curve", ha="center", transform=axis.transAxes, color="#777777")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns: int = 3) -> None:
@@ -94,7 +94,7 @@ def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns
         path: PNG file to write.
         columns: panels per row.
     """
-    figure, axes = _grid(max(len(panels), 1), width=4.6, height=3.7, columns=columns)
+    figure, axes = grid(max(len(panels), 1), width=4.6, height=3.7, columns=columns)
     for axis, panel in zip(axes, panels, strict=False):
         _draw_panel(axis, panel)
     used = {point.role for panel in panels for point in panel.points}
@@ -113,7 +113,7 @@ def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns
             [(p.label, p.cost, p.score) for p in panel.points],
             line=[(p.cost, p.score) for p in front],
         )
-    _save(figure, path)
+    save(figure, path)
 
 
 def pareto_front(points: Sequence[Point], lower_is_better: bool) -> list[Point]:
@@ -176,9 +176,10 @@ def _splits(curves: Curves, quantity: str) -> dict[str, list[tuple[float, float]
     return found
 
 
-def _grid(
+def grid(
     count: int, width: float, height: float, columns: int = COLUMNS
 ) -> tuple[Figure, list[Axes]]:
+    """A figure with ``count`` visible axes in the house's style; sizes in inches per panel."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns, height * rows), dpi=130, layout="constrained")
@@ -194,6 +195,7 @@ def _grid(
     return figure, axes
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

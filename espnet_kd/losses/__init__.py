@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from espnet_kd.losses.checks import LossInputError, TeacherTargetError, check_finite_targets
+from espnet_kd.losses.layer_distill import LayerDistillLoss
 from espnet_kd.losses.masked_prediction import MaskedPredictionLoss
 from espnet_kd.losses.masking import MaskConfig, generate_mask
 from espnet_kd.losses.masking_distill import MaskingDistillLoss
 from espnet_kd.losses.schedule import HintLayerSchedule, MaskProbSchedule
+from espnet_kd.losses.sparsity import SparsityLagrangian
 from espnet_kd.losses.temporal_relation import TemporalRelationLoss
 
 __all__ = [
     "HintLayerSchedule",
+    "LayerDistillLoss",
     "LossInputError",
     "MaskConfig",
     "MaskProbSchedule",
     "MaskedPredictionLoss",
     "MaskingDistillLoss",
+    "SparsityLagrangian",
     "TeacherTargetError",
     "TemporalRelationLoss",
     "check_finite_targets",

@@ -66,6 +66,7 @@ class ScheduledAdamW(Optimizer):
         warmup_proportion: Share of ``total_steps`` for the linear warm-up; published 0.05.
         foreach: Update all tensors of a group in few calls; False is the plain loop with equal
             results.
+        maximize: Ascend instead of descend (multipliers of a Lagrangian).
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ScheduledAdamW(Optimizer):
         total_steps: int | None = None,
         warmup_proportion: float = 0.05,
         foreach: bool = True,
+        maximize: bool = False,
     ) -> None:
         problems = [
             f"{name} is {value}; it must not be negative"
@@ -101,6 +103,7 @@ class ScheduledAdamW(Optimizer):
             "total_steps": total_steps,
             "warmup_proportion": warmup_proportion,
             "foreach": foreach,
+            "maximize": maximize,
         }
         super().__init__(params, defaults)
 
@@ -154,7 +157,8 @@ class ScheduledAdamW(Optimizer):
                 state["exp_avg"] = torch.zeros_like(p)
                 state["exp_avg_sq"] = torch.zeros_like(p)
             state["step"] += 1
-            tensors = (p, p.grad, state["exp_avg"], state["exp_avg_sq"])
+            gradient = -p.grad if group["maximize"] else p.grad
+            tensors = (p, gradient, state["exp_avg"], state["exp_avg_sq"])
             for collected, tensor in zip(by_step[state["step"]], tensors, strict=True):
                 collected.append(tensor)
         return by_step

@@ -32,6 +32,10 @@ class PruningConfig:
     macs_seconds: float = 16.0
     """Duration for which MACs are counted; attention grows with its square."""
 
+    exact_statistics: bool = False
+    """Keep the feature LayerNorm's statistics when channels of the last convolution are removed,
+    so that pruning itself changes no output (published: no)."""
+
     log_every: int = 100
     """Updates between two lines of pruning.jsonl (expected sparsity, multipliers, unit counts)."""
 

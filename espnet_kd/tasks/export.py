@@ -22,8 +22,11 @@ STUDENT, LAST_STUDENT = "student", "student_last"
 
 def export_run(model: RunHooks, exp: Path, criteria: Sequence[Sequence[str]]) -> None:
     """Export the averaged best epochs to ``exp/student`` and the last epoch to
-    ``exp/student_last``.
+    ``exp/student_last``; where averages mean nothing, the last epoch to ``exp/student``.
     """
+    if not model.exports_averages:
+        export_epoch(model, exp, "latest", exp / STUDENT)
+        return
     averages = [f"{phase}.{key}.ave" for phase, key, _ in criteria]
     found = [name for name in averages if (exp / f"{name}.pth").exists()]
     if found:

@@ -59,6 +59,11 @@ class RunHooks(AbsESPnetModel):
         """The optimiser has made a real update (skipped ones do not count)."""
         self.num_updates += 1
 
+    @property
+    def exports_averages(self) -> bool:
+        """Whether the mean of the best epochs is worth exporting; else the last epoch is."""
+        return True
+
     def export(self, states: dict[str, torch.Tensor], folder: Path) -> None:
         """Write what users want of these weights (of this model, from an epoch file) to
         ``folder``.

@@ -6,8 +6,9 @@ Shapes: B batch, T frames, D width, N code streams.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -79,8 +80,14 @@ class Objective(nn.Module):
     def validation(self, seen: Seen) -> dict[str, Tensor]:
         """Validation terms, ``loss`` among them."""
 
+    def start_run(self) -> None:
+        """Read what training starts from; a resumed run then replaces it by its own state."""
+
     def start_epoch(self, epoch: int) -> None:
         """Draw what is drawn anew each epoch (from 0)."""
+
+    def export(self, states: Mapping[str, Tensor], folder: Path) -> None:
+        """Write what a later phase needs of this objective's weights ``states`` to ``folder``."""
 
 
 def final_states(output: EncoderOutput) -> Tensor:

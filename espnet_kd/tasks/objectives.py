@@ -7,13 +7,15 @@ from typing import Any
 from torch import nn
 
 from espnet_kd.encoder import SpeechEncoderConfig
+from espnet_kd.tasks.layer_distill import LayerDistill
 from espnet_kd.tasks.masked_prediction import MaskedPrediction
 from espnet_kd.tasks.masking_distill import MaskingDistill
 from espnet_kd.tasks.options import Objectives
 from espnet_kd.tasks.temporal_relation import TemporalRelation
 
 OBJECTIVES: dict[str, Any] = {
-    objective.name: objective for objective in (MaskingDistill, TemporalRelation, MaskedPrediction)
+    objective.name: objective
+    for objective in (MaskingDistill, TemporalRelation, LayerDistill, MaskedPrediction)
 }
 """Name in ``kd_conf.objectives`` -> class."""
 

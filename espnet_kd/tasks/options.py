@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.losses.layer_distill import COS_TYPES, DISTILL_MODES, parse_layers
 from espnet_kd.losses.masking import MaskConfig
 from espnet_kd.losses.schedule import MaskProbSchedule
+from espnet_kd.pruning.config import PruningConfig
 from espnet_kd.utils.options import from_mapping
 
 
@@ -65,6 +67,56 @@ class TemporalRelationOptions:
 
 
 @dataclass(kw_only=True)
+class LayerDistillOptions:
+    """DPHuBERT's loss: chosen hidden states follow the teacher's; nothing is masked."""
+
+    weight: float = 1.0
+    """Share of this objective in the total loss."""
+
+    distill_layers: str = "0.4,8,12"
+    """Hidden states, 0 = projected features; "." separates groups with a projection each
+    (published "0.4,8,12" of 12 layers)."""
+
+    distill_mode: str = "layer2layer"
+    """`layer2layer` (published), or `predlayer`: all predicted from the last state."""
+
+    l2_weight: float = 0.0
+    """Weight of the squared difference (published 0)."""
+
+    l1_weight: float = 1.0
+    """Weight of the absolute difference (published 1)."""
+
+    cos_weight: float = 1.0
+    """Weight of the cosine term (published 1)."""
+
+    cos_type: str = "raw"
+    """Cosine term: raw (published) or log_sig."""
+
+    teacher_width: int = 0
+    """Width of the teacher where it is not the student's, 0 = the same."""
+
+    projections: str | None = None
+    """Folder or file with the projections of an earlier phase to start from; null = new ones."""
+
+    def validate(self) -> list[str]:
+        """All problems, as sentences that start with the option's name; empty if there is none."""
+        problems = []
+        try:
+            parse_layers(self.distill_layers)
+        except ConfigError as error:
+            problems += [f"distill_layers: {problem}" for problem in error.problems]
+        for name, allowed in (("distill_mode", DISTILL_MODES), ("cos_type", COS_TYPES)):
+            if getattr(self, name) not in allowed:
+                problems.append(f"{name} is {getattr(self, name)!r}; choose {' or '.join(allowed)}")
+        weights = (self.l2_weight, self.l1_weight, self.cos_weight)
+        if min(weights) < 0 or not any(weights):
+            problems.append("l2_weight, l1_weight and cos_weight: none negative, not all 0")
+        if self.teacher_width < 0:
+            problems.append(f"teacher_width is {self.teacher_width}; 0 or a width")
+        return problems
+
+
+@dataclass(kw_only=True)
 class MaskedPredictionOptions:
     """HuBERT's objective: predict cluster or codebook indexes of masked frames; needs no
     teacher.
@@ -107,6 +159,9 @@ class Objectives:
 
     temporal_relation: TemporalRelationOptions | None = None
     """STaRHuBERT."""
+
+    layer_distill: LayerDistillOptions | None = None
+    """DPHuBERT, DPWavLM."""
 
     masked_prediction: MaskedPredictionOptions | None = None
     """Training without a teacher, from the data stream `codes`."""
@@ -156,6 +211,10 @@ class DistillConfig:
     freeze_student_mask: bool = False
     """Keep the student's mask embedding at its initial value (published: no)."""
 
+    pruning: PruningConfig | None = None
+    """Prune the student while it learns, whatever the objectives; null = no (DPHuBERT's first
+    phase)."""
+
     crop: CropOptions = field(default_factory=CropOptions)
     """Cropping of training utterances."""
 
@@ -177,6 +236,13 @@ class DistillConfig:
                     f"objectives.{name}.weight is {options.weight}; it must be positive"
                 )
         problems += [f"mask.{problem}" for problem in self.mask.validate()]
+        if self.pruning is not None:
+            problems += [f"pruning.{problem}" for problem in self.pruning.validate()]
+        if self.objectives.layer_distill is not None:
+            problems += [
+                f"objectives.layer_distill.{problem}"
+                for problem in self.objectives.layer_distill.validate()
+            ]
         problems += self._masking_distill_problems() + self._prediction_problems()
         try:
             MaskProbSchedule(self.mask_prob_schedule, 1)

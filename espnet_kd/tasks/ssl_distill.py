@@ -27,6 +27,7 @@ from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate
 from espnet_kd.tasks.data_check import check_data
+from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
 from espnet_kd.tasks.options import DistillConfig
 from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.ssl_model import SSLDistillModel
@@ -136,6 +137,8 @@ class SSLDistillTask(AbsTask):
             fields = [field.name for field in dataclasses.fields(SpeechEncoderConfig)]
             unknown = [key for key in args.teacher_conf if key not in fields]
             problems += [f"teacher_conf: {unknown_key(key, fields)}" for key in unknown]
+        if args.kd_conf.get("pruning") is not None:
+            problems += pruning_optimizer_problems(args)
         for option in ("optim", "scheduler"):
             target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
             if target is not None:
@@ -192,6 +195,8 @@ class SSLDistillTask(AbsTask):
         cls, args: argparse.Namespace, model: torch.nn.Module
     ) -> list[torch.optim.Optimizer]:
         """The published optimiser decays everything but biases; others are built by ESPnet."""
+        if isinstance(model, SSLDistillModel) and model.pruning is not None:
+            return [pruning_optimizer(args, model)]
         if args.optim != "scheduled_adamw" or args.exclude_weight_decay or args.sharded_ddp:
             optimizers: list[torch.optim.Optimizer] = super().build_optimizers(args, model)
             return optimizers

@@ -5,14 +5,17 @@ Shapes: B batch, S samples, T frames, N code streams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder
+from espnet_kd.pruning import StructuredPruning
 from espnet_kd.tasks.fit import fit_teacher
 from espnet_kd.tasks.guard import FiniteGuard
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
@@ -21,6 +24,7 @@ from espnet_kd.tasks.objective import Objective
 from espnet_kd.tasks.objectives import build_objectives
 from espnet_kd.tasks.options import DistillConfig
 from espnet_kd.tasks.passes import Batch, Passes
+from espnet_kd.tasks.pruning import LOG, PruningLog, export_pruned
 from espnet_kd.tasks.teacher import Teacher, load_teacher
 from espnet_kd.utils.weights import load_strictly
 
@@ -42,6 +46,8 @@ class SSLDistillModel(RunHooks):
         self.kd = kd
         self.seed = seed
         self.objectives = build_objectives(kd.objectives, student.config, seed)
+        self.pruning = None if kd.pruning is None else StructuredPruning(student, kd.pruning)
+        self.pruning_log: PruningLog | None = None
         self.teacher: Teacher | None = None  # a plain object, so no submodule
         self.guard = FiniteGuard(kd.max_bad_steps)
         self.masks = self._mask_source(max_epoch=1, rank=0)
@@ -77,6 +83,10 @@ class SSLDistillModel(RunHooks):
         self.attach_teacher(teacher)
         self.guard = FiniteGuard(self.kd.max_bad_steps, run.accum_grad)
         self.masks = self._mask_source(max_epoch=run.max_epoch, rank=run.rank)
+        for objective in self._all():
+            objective.start_run()
+        if self.pruning is not None and run.rank == 0:
+            self.pruning_log = PruningLog(run.output_dir / LOG, self.pruning.options.log_every)
 
     def attach_teacher(self, teacher: Teacher | None) -> None:
         """Use this teacher (or none).
@@ -90,6 +100,8 @@ class SSLDistillModel(RunHooks):
     def start_epoch(self, epoch: int) -> None:
         """Draw the epoch's hint layers and begin its masks."""
         self.masks.start_epoch(epoch)
+        if self.pruning_log is not None:
+            self.pruning_log.drop_after(int(self.num_updates))
         for objective in self._all():
             objective.start_epoch(epoch - 1)
 
@@ -101,13 +113,28 @@ class SSLDistillModel(RunHooks):
         """Count an update and tell the guard that all is well."""
         super().updated()
         self.guard.updated()
+        if self.pruning_log is not None and self.pruning is not None:
+            self.pruning_log.add(int(self.num_updates), self.pruning)
 
     def export(self, states: dict[str, Tensor], folder: Path) -> None:
-        """Write the student of an epoch file as ``config.json`` + ``model.safetensors``."""
-        own = {k.removeprefix("student."): v for k, v in states.items() if k.startswith("student.")}
+        """Write the student of an epoch file (pruned, in a pruning run) as ``config.json`` +
+        ``model.safetensors``, and what a later phase needs of the objectives.
+        """
         student = SpeechEncoder.from_config(self.student.config)
-        load_strictly(student, own, "the epoch file")
-        student.save_pretrained(folder)
+        load_strictly(student, _part(states, "student."), "the epoch file")
+        if self.pruning is None:
+            student.save_pretrained(folder)
+        else:
+            export_pruned(student, self.pruning, _part(states, "pruning."), folder)
+        for name, objective in zip(self.objectives, self._all(), strict=True):
+            objective.export(_part(states, f"objectives.{name}."), folder)
+
+    @property
+    def exports_averages(self) -> bool:
+        """Whether the mean of the best epochs means anything: while the target sparsity rises, the
+        best epochs are the least pruned ones.
+        """
+        return self.pruning is None
 
     def _update_teacher_mask(self) -> None:
         if (
@@ -141,19 +168,15 @@ class SSLDistillModel(RunHooks):
             self._update_teacher_mask()
         utterances = list(utt_id) or [f"number {i}" for i in range(len(speech))]
         batch = Batch(speech, speech_lengths, codes, codes_lengths, utterances)
-        passes = Passes(
-            batch, self.student, self.teacher, self.masks, self._all(), training=self.training
-        )
-        terms: Stats = {}
-        total = speech.new_zeros(())
-        for objective in self._all():
-            seen = passes.seen_by(objective)
-            parts = objective(seen) if self.training else objective.validation(seen)
-            loss = parts.pop("loss")
-            total = total + objective.weight * loss
-            terms.update(parts)
-            if len(self.objectives) > 1:
-                terms[f"{objective.name}_loss"] = loss
+        with (
+            contextlib.nullcontext() if self.pruning is None else self.pruning.applied(self.student)
+        ):
+            passes = Passes(
+                batch, self.student, self.teacher, self.masks, self._all(), training=self.training
+            )
+            total, terms = self._objective_terms(passes)
+        if self.pruning is not None:
+            total = self._add_pruning(total, terms)
         if self.training:
             self.guard.check(total, utterances, [passes.whole, passes.masked])
         stats = {"loss": total.detach(), **{name: term.detach() for name, term in terms.items()}}
@@ -161,6 +184,39 @@ class SSLDistillModel(RunHooks):
         loss, stats, weight = gathered
         return loss, stats, weight
 
+    def _gated(self) -> contextlib.AbstractContextManager[Any]:
+        """One sample of the gates for all passes of a batch."""
+        if self.pruning is None:
+            return contextlib.nullcontext()
+        return self.pruning.applied(self.student)
+
+    def _objective_terms(self, passes: Passes) -> tuple[Tensor, Stats]:
+        """Weighted sum of the objectives, and all their terms by name."""
+        terms: Stats = {}
+        losses = []
+        for objective in self._all():
+            seen = passes.seen_by(objective)
+            parts = objective(seen) if self.training else objective.validation(seen)
+            loss = parts.pop("loss")
+            losses.append(objective.weight * loss)
+            terms.update(parts)
+            if len(self.objectives) > 1:
+                terms[f"{objective.name}_loss"] = loss
+        return torch.stack(losses).sum(), terms
+
+    def _add_pruning(self, total: Tensor, terms: Stats) -> Tensor:
+        """Add the Lagrangian in training; validation shows it and judges by the objectives."""
+        assert self.pruning is not None
+        parts = self.pruning.loss(int(self.num_updates))
+        regulariser = parts.pop("loss")
+        terms.update(loss_distill=total, loss_reg=regulariser, **parts)
+        return total + regulariser if self.training else total
+
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_others: Any) -> Stats:
         """For ESPnet's statistics stage, which only needs the lengths."""
         return {"feats": speech.unsqueeze(-1), "feats_lengths": speech_lengths}
+
+
+def _part(states: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries below ``prefix``, without it."""
+    return {k.removeprefix(prefix): v for k, v in states.items() if k.startswith(prefix)}

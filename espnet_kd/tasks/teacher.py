@@ -81,6 +81,7 @@ class Teacher(ABC):
     num_layers: int
     width: int
     can_mask: bool
+    shows_features: bool = False
 
     layers: list[int]
     """Indexes of the layers that are used (from 0), in the student's order."""
@@ -111,6 +112,7 @@ class EncoderTeacher(Teacher):
         self.num_layers = encoder.config.num_layers
         self.width = encoder.config.embed_dim
         self.can_mask = encoder.config.mask_embedding
+        self.shows_features = True
         self.layers = list(range(self.num_layers))
 
     def frame_counts(self) -> dict[int, int]:
