@@ -66,6 +66,16 @@ def test_missing_split_lists_what_there_is(root):
         scan_librispeech(root / "nowhere", "test-clean")
 
 
+@pytest.mark.parametrize("outer", ["dev/shm", "train/train-clean-100", "data-dev/train"])
+def test_names_above_the_corpus_do_not_matter(tmp_path, outer):
+    """The published list maker looks for "train" and "dev" anywhere in the path."""
+    root = tmp_path / outer / "LibriSpeech"
+    for split, speaker in (("train-clean-100", "1"), ("dev-clean", "2"), ("dev-other", "3")):
+        write_chapter(root, split, chapter(speaker))
+    for split, speaker in (("train-clean-100", "1"), ("dev-clean", "2"), ("dev-other", "3")):
+        assert set(scan_librispeech(root, split)[0].utt2spk.values()) == {speaker}
+
+
 def test_empty_split(tmp_path):
     (tmp_path / "dev").mkdir()
     with pytest.raises(DataDirError, match=r"no READER/CHAPTER/\*\.flac"):
