@@ -1,8 +1,10 @@
 """Turn a published checkpoint into a directory with ``config.json`` and ``model.safetensors``.
 
-Example::
+``--to dphubert`` writes one ``.pth`` file in DPHuBERT's published layout instead; ``--from native``
+reads our own directories for it. Example::
 
     python -m espnet_kd.bin.convert --from armhubert --src ARMHuBERT-960h.ckpt --dst armhubert_960h
+    python -m espnet_kd.bin.convert --from native --src pruned --to dphubert --dst pruned.pth
 """
 
 from __future__ import annotations
@@ -13,19 +15,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_kd.checkpoints import FORMATS
+from espnet_kd.checkpoints import FORMATS, WRITERS, load_native
+from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import CheckpointError, KDError
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
     parser = argparse.ArgumentParser(prog="python -m espnet_kd.bin.convert", description=__doc__)
-    parser.add_argument("--from", dest="source_format", required=True, choices=sorted(FORMATS))
+    readable = sorted([*FORMATS, "native"])
+    parser.add_argument("--from", dest="source_format", required=True, choices=readable)
     parser.add_argument("--src", type=Path, required=True, help="published file or directory")
     parser.add_argument(
         "--config", type=Path, help="yaml (armhubert) or json (torchaudio) that goes with it"
     )
-    parser.add_argument("--dst", type=Path, required=True, help="directory to write")
+    parser.add_argument(
+        "--to", dest="target_format", default="native", choices=sorted(WRITERS),
+        help="native (a directory, the default) or dphubert (one .pth file)",
+    )  # fmt: skip
+    parser.add_argument("--dst", type=Path, required=True, help="directory or file to write")
     parser.add_argument("--sha256", help="refuse a --src file with another checksum")
     return parser
 
@@ -38,11 +46,19 @@ def convert(arguments: argparse.Namespace) -> str:
     """
     if arguments.sha256:
         _check_sha256(arguments.src, arguments.sha256)
-    model = FORMATS[arguments.source_format](arguments.src, arguments.config)
-    model.save_pretrained(arguments.dst)
+    model = _load(arguments)
+    WRITERS[arguments.target_format](model, arguments.dst)
     count = sum(parameter.numel() for parameter in model.parameters())
     shape = f"{model.config.family}, {model.config.num_layers} layers, {count:,} parameters"
     return f"{arguments.dst}: {shape}"
+
+
+def _load(arguments: argparse.Namespace) -> SpeechEncoder:
+    if arguments.source_format != "native":
+        return FORMATS[arguments.source_format](arguments.src, arguments.config)
+    if arguments.config is not None:
+        raise CheckpointError("our directories carry their own config.json; leave --config out")
+    return load_native(arguments.src)
 
 
 def _check_sha256(source: Path, expected: str) -> None:

@@ -8,21 +8,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.checkpoints import armhubert, fairseq, huggingface, native, torchaudio
+from espnet_kd.checkpoints import armhubert, dphubert, fairseq, huggingface, native, torchaudio
 from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import CheckpointError
-from espnet_kd.utils.model_directory import CONFIG_FILE, WEIGHTS_FILE, read_json
+from espnet_kd.utils.model_directory import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    read_json,
+    read_safetensors,
+)
 
 Loader = Callable[..., SpeechEncoder]
+Writer = Callable[[SpeechEncoder, Path], None]
 
 FORMATS: dict[str, Loader] = {
     "armhubert": armhubert.load_armhubert,
+    "dphubert": dphubert.load_dphubert,
     "fairseq": fairseq.load_fairseq,
     "huggingface": huggingface.load_huggingface,
     "torchaudio": torchaudio.load_torchaudio,
 }
 """Foreign formats by the name that ``bin.convert --from`` takes."""
+
+WRITERS: dict[str, Writer] = {"dphubert": dphubert.save_dphubert, "native": native.save_native}
+"""Formats that can be written, by the name that ``bin.convert --to`` takes."""
 
 
 def load_model(
@@ -32,7 +42,8 @@ def load_model(
 
     Args:
         path: a native or Hugging Face directory, or a published ``.ckpt``, ``.pt`` or ``.pth``.
-        config: the ``.yaml`` (torchaudio: ``.json``) that goes with a file, if it needs one.
+        config: the ``.yaml`` (torchaudio and ``.safetensors``: ``.json``) that goes with a file,
+            if it needs one.
         **overrides: configuration fields to change, e.g. ``reuse_mode="ref"``.
 
     Raises:
@@ -49,7 +60,7 @@ def load_model(
             f"{location} does not exist; give a checkpoint directory or a published file"
         )
     if location.suffix == ".safetensors":
-        return torchaudio.load_torchaudio(location, config, **overrides)
+        return _load_safetensors(location, config, overrides)
     return _load_file(location, config, overrides)
 
 
@@ -57,6 +68,14 @@ def _load_directory(folder: Path, overrides: Mapping[str, Any]) -> SpeechEncoder
     if huggingface.is_huggingface(folder):
         return huggingface.load_huggingface(folder, **overrides)
     return native.load_native(folder, **overrides)
+
+
+def _load_safetensors(
+    file: Path, config: str | os.PathLike[str] | None, overrides: Mapping[str, Any]
+) -> SpeechEncoder:
+    if dphubert.CHANNEL_SCALE in read_safetensors(file):
+        return dphubert.load_dphubert(file, config, **overrides)
+    return torchaudio.load_torchaudio(file, config, **overrides)
 
 
 def _load_file(
@@ -77,5 +96,7 @@ def _load_file(
         return armhubert.from_content(content, str(file), config, overrides)
     if "model" in content and ("cfg" in content or "args" in content):
         return fairseq.from_content(content, str(file), overrides)
+    if dphubert.is_dphubert(content):
+        return dphubert.from_content(content["config"], state, str(file), overrides)
     options = {} if config is None else read_json(Path(config))
     return torchaudio.from_content(content, str(file), options, overrides)

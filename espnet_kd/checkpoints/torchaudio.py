@@ -26,40 +26,34 @@ from espnet_kd.utils.options import problems_of
 _T = "encoder.transformer."
 _LAYER = _T + "layers.{i}."
 _OUR_POS = "pos_conv.conv.parametrizations.weight.original"
+_CONV = "feature_extractor.conv_layers.{i}."
+
+ENCODER_NAMES = [
+    (_CONV + "conv.{p}", _CONV + "conv.{p}"),
+    (_CONV + "layer_norm.{p}", _CONV + "norm.{p}"),
+    ("encoder.feature_projection.layer_norm.{p}", "feature_projection.norm.{p}"),
+    ("encoder.feature_projection.projection.{p}", "feature_projection.linear.{p}"),
+    (_T + "pos_conv_embed.conv.bias", "pos_conv.conv.bias"),
+    (_T + "pos_conv_embed.conv.parametrizations.weight.original{j}", _OUR_POS + "{j}"),
+    (_T + "pos_conv_embed.conv.weight_g", _OUR_POS + "0"),
+    (_T + "pos_conv_embed.conv.weight_v", _OUR_POS + "1"),
+    (_T + "layer_norm.{p}", "encoder_norm.{p}"),
+    *[
+        (f"{_LAYER}attention.{part}_proj.{{p}}", f"layers.{{i}}.attention.{part}_proj.{{p}}")
+        for part in ("q", "k", "v", "out")
+    ],
+    (_LAYER + "attention.gru_rel_pos_linear.{p}", "layers.{i}.attention.gate.linear.{p}"),
+    (_LAYER + "attention.gru_rel_pos_const", "layers.{i}.attention.gate.const"),
+    (_T + "layers.0.attention.rel_attn_embed.weight", "position_bias.embedding.weight"),
+    (_LAYER + "layer_norm.{p}", "layers.{i}.attention_norm.{p}"),
+    (_LAYER + "feed_forward.intermediate_dense.{p}", "layers.{i}.feed_forward.intermediate.{p}"),
+    (_LAYER + "feed_forward.output_dense.{p}", "layers.{i}.feed_forward.output.{p}"),
+    (_LAYER + "final_layer_norm.{p}", "layers.{i}.final_norm.{p}"),
+]
+"""Theirs and ours; DPHuBERT's encoder has the same names."""
 
 TABLE = NameTable(
-    [
-        (
-            "feature_extractor.conv_layers.{i}.conv.{p}",
-            "feature_extractor.conv_layers.{i}.conv.{p}",
-        ),
-        (
-            "feature_extractor.conv_layers.{i}.layer_norm.{p}",
-            "feature_extractor.conv_layers.{i}.norm.{p}",
-        ),
-        ("mask_generator.mask_embedding", "mask_embedding"),
-        ("encoder.feature_projection.layer_norm.{p}", "feature_projection.norm.{p}"),
-        ("encoder.feature_projection.projection.{p}", "feature_projection.linear.{p}"),
-        (_T + "pos_conv_embed.conv.bias", "pos_conv.conv.bias"),
-        (_T + "pos_conv_embed.conv.parametrizations.weight.original{j}", _OUR_POS + "{j}"),
-        (_T + "pos_conv_embed.conv.weight_g", _OUR_POS + "0"),
-        (_T + "pos_conv_embed.conv.weight_v", _OUR_POS + "1"),
-        (_T + "layer_norm.{p}", "encoder_norm.{p}"),
-        *[
-            (f"{_LAYER}attention.{part}_proj.{{p}}", f"layers.{{i}}.attention.{part}_proj.{{p}}")
-            for part in ("q", "k", "v", "out")
-        ],
-        (_LAYER + "attention.gru_rel_pos_linear.{p}", "layers.{i}.attention.gate.linear.{p}"),
-        (_LAYER + "attention.gru_rel_pos_const", "layers.{i}.attention.gate.const"),
-        (_T + "layers.0.attention.rel_attn_embed.weight", "position_bias.embedding.weight"),
-        (_LAYER + "layer_norm.{p}", "layers.{i}.attention_norm.{p}"),
-        (
-            _LAYER + "feed_forward.intermediate_dense.{p}",
-            "layers.{i}.feed_forward.intermediate.{p}",
-        ),
-        (_LAYER + "feed_forward.output_dense.{p}", "layers.{i}.feed_forward.output.{p}"),
-        (_LAYER + "final_layer_norm.{p}", "layers.{i}.final_norm.{p}"),
-    ],
+    [("mask_generator.mask_embedding", "mask_embedding"), *ENCODER_NAMES],
     dropped=(r"aux\.", r"logit_generator\."),
 )
 

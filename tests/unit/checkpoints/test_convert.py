@@ -11,6 +11,7 @@ import pytest
 from espnet_kd import load_model
 from espnet_kd.bin.convert import main
 from espnet_kd.checkpoints import FORMATS
+from espnet_kd.checkpoints.dphubert import to_content
 from espnet_kd.encoder import SpeechEncoder
 from tests.unit.checkpoints import foreign
 from tests.unit.encoder.tiny import tiny
@@ -43,8 +44,14 @@ def _torchaudio(folder: Path) -> tuple[SpeechEncoder, list[str]]:
     return model, ["--src", str(source), "--config", str(config)]
 
 
+def _dphubert(folder: Path) -> tuple[SpeechEncoder, list[str]]:
+    model = tiny("wavlm_large")
+    return model, ["--src", str(foreign.save(to_content(model), folder / "x.pth"))]
+
+
 SOURCES = {
     "armhubert": _armhubert,
+    "dphubert": _dphubert,
     "fairseq": _fairseq,
     "huggingface": _huggingface,
     "torchaudio": _torchaudio,
