@@ -14,8 +14,6 @@ from typing import TypeVar
 
 import torch
 
-from espnet_kd.errors import DataDirError
-
 T = TypeVar("T")
 
 
@@ -68,20 +66,16 @@ def permuted(batches: Sequence[T], seed: int) -> list[T]:
 def halve_to_multiple(batches: Sequence[Sequence[T]], processes: int) -> list[list[T]]:
     """Halve the batches with most utterances until every process gets equally many batches.
 
-    Raises:
-        DataDirError: fewer utterances than processes.
+    Where nothing is left to halve, the first batches come again.
     """
     parts = [list(batch) for batch in batches]
-    utterances = sum(len(batch) for batch in parts)
-    if utterances < processes:
-        raise DataDirError(
-            f"{utterances} utterance(s) cannot be shared by {processes} processes; train with "
-            "fewer processes or more data"
-        )
     while len(parts) % processes:
         most = max(range(len(parts)), key=lambda i: len(parts[i]))
-        middle = (len(parts[most]) + 1) // 2
-        parts[most : most + 1] = [parts[most][:middle], parts[most][middle:]]
+        middle = len(parts[most]) // 2
+        if middle == 0:
+            missing = processes - len(parts) % processes
+            return [*parts, *(list(parts[i % len(parts)]) for i in range(missing))]
+        parts[most : most + 1] = [parts[most][:-middle], parts[most][-middle:]]
     return parts
 
 

@@ -15,9 +15,22 @@ from torch import Tensor
 
 from espnet_kd.data.audio import check_samples
 from espnet_kd.errors import AudioError
-from espnet_kd.tasks.options import CropOptions
+from espnet_kd.tasks.options import CropOptions, DistillConfig
 
 Streams = dict[str, npt.NDArray[Any]]
+
+PLACES = ("random_frame", "random_sample", "middle")
+"""Where a crop may start: see :class:`CropCollate`."""
+
+
+def crop_rule(kd: DistillConfig, *, train: bool) -> tuple[CropOptions, str]:
+    """How to crop in training or validation: the options and one of :data:`PLACES`."""
+    if kd.batching is None:
+        return (kd.crop if train else CropOptions()), "random_frame"
+    rule = CropOptions(max_seconds=kd.batching.max_seconds, to_shortest=True)
+    if kd.batching.published:
+        return rule, "random_sample"
+    return rule, "random_frame" if train else "middle"
 
 
 class AudioCheck:
@@ -64,12 +77,21 @@ class CropCollate:
         conv_layers: [channels, kernel, stride] of the student's convolutions.
         hop: samples per frame.
         sample_rate: samples per second.
+        place: a crop starts at a ``random_frame`` (all are possible), at a ``random_sample`` (all
+            but the last possible one, as DPHuBERT's published crops) or in the ``middle`` (to the
+            frame).
     """
 
     def __init__(
-        self, crop: CropOptions, conv_layers: list[list[int]], hop: int, sample_rate: int
+        self,
+        crop: CropOptions,
+        conv_layers: list[list[int]],
+        hop: int,
+        sample_rate: int,
+        place: str = "random_frame",
     ) -> None:
         self.crop = crop
+        self.place = place
         self.conv_layers = conv_layers
         self.hop = hop
         self.max_samples = int(crop.max_seconds * sample_rate)
@@ -93,12 +115,21 @@ class CropCollate:
         speech_S = streams["speech"]
         if len(speech_S) <= limit:
             return streams
-        # ESPnet seeds numpy's global generator per epoch and worker: a resumed run crops alike.
-        start = int(np.random.randint((len(speech_S) - limit) // self.hop + 1))  # noqa: NPY002
-        kept = {**streams, "speech": speech_S[start * self.hop : start * self.hop + limit]}
+        start = self._start(len(speech_S) - limit)
+        kept = {**streams, "speech": speech_S[start : start + limit]}
         if "codes" in streams:
-            kept["codes"] = streams["codes"][start : start + self._frames(limit)]
+            frame = start // self.hop
+            kept["codes"] = streams["codes"][frame : frame + self._frames(limit)]
         return kept
+
+    def _start(self, spare: int) -> int:
+        """First sample of a crop that leaves out ``spare`` samples, at least 1."""
+        if self.place == "middle":
+            return spare // 2 // self.hop * self.hop
+        # ESPnet seeds numpy's global generator per epoch and worker: a resumed run crops alike.
+        if self.place == "random_sample":
+            return int(np.random.randint(spare))  # noqa: NPY002
+        return int(np.random.randint(spare // self.hop + 1)) * self.hop  # noqa: NPY002
 
     def _frames(self, samples: int) -> int:
         for _, kernel, stride in self.conv_layers:

@@ -16,6 +16,7 @@ from espnet_kd.losses.layer_distill import COS_TYPES, DISTILL_MODES, parse_layer
 from espnet_kd.losses.masking import MaskConfig
 from espnet_kd.losses.schedule import MaskProbSchedule
 from espnet_kd.pruning.config import PruningConfig
+from espnet_kd.tasks.batching_options import BatchingOptions
 from espnet_kd.utils.options import from_mapping
 
 
@@ -218,6 +219,10 @@ class DistillConfig:
     crop: CropOptions = field(default_factory=CropOptions)
     """Cropping of training utterances."""
 
+    batching: BatchingOptions | None = None
+    """Batches of so many seconds, cropped to their shortest utterance; null = ESPnet's batch_type
+    (DPHuBERT: {})."""
+
     max_bad_steps: int = 20
     """Stop after so many updates in a row were skipped because of NaN or infinity."""
 
@@ -250,6 +255,7 @@ class DistillConfig:
             problems += [f"mask_prob_schedule: {problem}" for problem in error.problems]
         if self.crop.max_seconds < 0:
             problems.append(f"crop.max_seconds is {self.crop.max_seconds}; 0 or more seconds")
+        problems += self._batching_problems()
         if self.max_bad_steps < 1:
             problems.append(f"max_bad_steps is {self.max_bad_steps}; it must be at least 1")
         return problems
@@ -271,6 +277,19 @@ class DistillConfig:
             )
         if options.distil_random_layer is not None and options.distil_random_layer < 0:
             problems.append(f"{where}.distil_random_layer is negative; write 0 for no hints")
+        return problems
+
+    def _batching_problems(self) -> list[str]:
+        if self.batching is None:
+            return []
+        problems = [f"batching.{problem}" for problem in self.batching.validate()]
+        if self.crop != CropOptions():
+            problems.append("crop: batching crops already; leave crop out")
+        if self.batching.published and self.objectives.masked_prediction is not None:
+            problems.append(
+                "batching.quirks: published crops start between frames, masked_prediction needs "
+                "whole ones; write repaired"
+            )
         return problems
 
     def _prediction_problems(self) -> list[str]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks import abs_task
-from espnet2.tasks.abs_task import AbsTask
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
@@ -25,10 +26,11 @@ from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.optim import ScheduledAdamW, decay_groups
-from espnet_kd.tasks.batches import AudioCheck, CropCollate
+from espnet_kd.tasks.batches import AudioCheck, CropCollate, crop_rule
+from espnet_kd.tasks.batching import batching_problems, check_lengths, length_iter_factory
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
-from espnet_kd.tasks.options import DistillConfig
+from espnet_kd.tasks.options import CropOptions, DistillConfig
 from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.ssl_model import SSLDistillModel
 from espnet_kd.tasks.students import student_config
@@ -139,6 +141,8 @@ class SSLDistillTask(AbsTask):
             problems += [f"teacher_conf: {unknown_key(key, fields)}" for key in unknown]
         if args.kd_conf.get("pruning") is not None:
             problems += pruning_optimizer_problems(args)
+        if args.kd_conf.get("batching") is not None:
+            problems += batching_problems(args)
         for option in ("optim", "scheduler"):
             target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
             if target is not None:
@@ -172,6 +176,7 @@ class SSLDistillTask(AbsTask):
             config = student_config(args.student, args.student_conf)
             policy = AudioPolicy(sample_rate=config.sample_rate, min_samples=config.receptive_field)
             check_data(args, policy)
+            check_lengths(args)
 
     # --- Parts
     @classmethod
@@ -230,9 +235,19 @@ class SSLDistillTask(AbsTask):
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> CropCollate:
         """Pad; crop in training if asked for."""
         config = student_config(args.student, args.student_conf)
-        kd = DistillConfig.from_dict(args.kd_conf)
-        crop = kd.crop if train else type(kd.crop)()
-        return CropCollate(crop, config.conv_layers, config.hop, config.sample_rate)
+        crop, place = crop_rule(DistillConfig.from_dict(args.kd_conf), train=train)
+        if args.collect_stats:  # which wants whole lengths
+            crop = CropOptions()
+        return CropCollate(crop, config.conv_layers, config.hop, config.sample_rate, place)
+
+    @classmethod
+    def build_sequence_iter_factory(
+        cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
+    ) -> AbsIterFactory:
+        """Iterate over ``kd_conf.batching``'s batches if it is on, else over ESPnet's."""
+        if mode == "plot_att" or DistillConfig.from_dict(args.kd_conf).batching is None:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
+        return length_iter_factory(cls, args, iter_options, mode)
 
 
 def _problems_of(name: str, build: Callable[[], object]) -> list[str]:

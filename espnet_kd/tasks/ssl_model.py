@@ -154,7 +154,7 @@ class SSLDistillModel(RunHooks):
         utt_id: Sequence[str] = (),
         **_others: Any,
     ) -> tuple[Tensor, Stats, Tensor]:
-        """Total loss (weighted sum of the objectives), all terms by name, and the batch size.
+        """Total loss (weighted sum of the objectives), all terms by name, and its weight.
 
         Args:
             speech: (B, S) waveforms, zero-padded.
@@ -180,9 +180,15 @@ class SSLDistillModel(RunHooks):
         if self.training:
             self.guard.check(total, utterances, [passes.whole, passes.masked])
         stats = {"loss": total.detach(), **{name: term.detach() for name, term in terms.items()}}
-        gathered = force_gatherable((total, stats, speech.new_tensor(len(speech))), speech.device)
+        weight = speech.new_tensor(self._weight(len(speech)))
+        gathered = force_gatherable((total, stats, weight), speech.device)
         loss, stats, weight = gathered
         return loss, stats, weight
+
+    def _weight(self, utterances: int) -> int:
+        """How much a batch counts beside those of other processes, and in the epoch's mean."""
+        # Batches of equal duration count alike, as they do when accumulated on one process.
+        return 1 if self.training and self.kd.batching is not None else utterances
 
     def _gated(self) -> contextlib.AbstractContextManager[Any]:
         """One sample of the gates for all passes of a batch."""

@@ -59,8 +59,42 @@ def test_all_problems_at_once() -> None:
         ({"objectives": {"masked_prediction": {"num_classes": 1}}}, "at least 2"),
         ({"crop": {"max_seconds": -1}}, "crop.max_seconds"),
         ({"max_bad_steps": 0}, "at least 1"),
+        ({"batching": {"seconds_per_batch": 0}}, "batching.seconds_per_batch is 0.*be positive"),
+        ({"batching": {"seconds_per_batch": 9}}, "must hold the longest utterance"),
+        ({"batching": {"min_seconds": -1}}, "batching.min_seconds is -1.*0 or more"),
+        ({"batching": {"min_seconds": float("nan")}}, "min_seconds is nan"),
+        ({"batching": {"max_seconds": 1}}, "less than min_seconds"),
+        ({"batching": {"max_seconds": float("inf")}}, "max_seconds is inf"),
+        ({"batching": {"quirks": "faithful"}}, "choose repaired or published"),
+        ({"batching": {}, "crop": {"to_shortest": True}}, "crop: batching crops already"),
+        (
+            {
+                "batching": {"quirks": "published"},
+                "objectives": {"masked_prediction": {}},
+            },
+            "batching.quirks: published crops start between frames",
+        ),
     ],
 )
 def test_impossible_values(conf: dict, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         DistillConfig.from_dict(conf)
+
+
+def test_published_batching_is_the_default_but_for_its_quirks() -> None:
+    assert DistillConfig.from_dict({}).batching is None
+    batching = DistillConfig.from_dict({"batching": {}}).batching
+    assert not batching.published
+    limits = batching.limits(16000)
+    assert (limits.shortest, limits.longest, limits.per_batch) == (32000, 250000, 2560000)
+    assert limits.crop_longer
+
+
+def test_all_problems_of_batching_at_once() -> None:
+    wrong = {"seconds_per_batch": 5, "min_seconds": -1, "quirks": "x", "max_secs": 3}
+    with pytest.raises(ConfigError, match="did you mean max_seconds"):
+        DistillConfig.from_dict({"batching": wrong})
+    del wrong["max_secs"]
+    with pytest.raises(ConfigError) as caught:
+        DistillConfig.from_dict({"batching": wrong})
+    assert len(caught.value.problems) == 3
