@@ -25,9 +25,17 @@ UPSTREAMS: dict[str, str] = {
     "maskhubert": "MaskHuBERT: masking distillation, every layer with its own attention map",
     "starhubert": "STaRHuBERT and STaRHuBERT-L: distillation of temporal relations",
     "armwavlm": "ARMwavLM-S: ARMHuBERT-S distilled from WavLM Base+",
+    "dphubert": "DPHuBERT: HuBERT or wav2vec 2.0, distilled and pruned at once",
+    "dpwavlm": "DPWavLM: the same of WavLM",
     "kd_student": "any encoder that espnet_kd.load_model reads",
 }
 """Base name -> what it is for. The checkpoint, not the name, decides what is built."""
+
+DEFAULTS: dict[str, dict[str, str]] = {
+    name: {"hidden_states": "features"} for name in ("dphubert", "dpwavlm")
+}
+"""Options of some names that callers may change: DPHuBERT's features start before the positional
+convolution, also those of a model that was pruned from a teacher with other habits."""
 
 SUFFIXES: tuple[str, ...] = ("", "_local", "_url", "_custom")
 """S3PRL's forms of a name: path or URL, path only, URL only, path or URL."""
@@ -98,7 +106,7 @@ def _make_entry(name: str, suffix: str) -> Entry:
 
         path = locate(name + suffix, ckpt, form=suffix, refresh=refresh)
         config = None if model_config is None else locate("-g", model_config, refresh=refresh)
-        return UpstreamExpert(path, config, **kwargs)
+        return UpstreamExpert(path, config, **{**DEFAULTS.get(name, {}), **kwargs})
 
     entry.__name__ = entry.__qualname__ = name + suffix
     entry.__module__ = __name__

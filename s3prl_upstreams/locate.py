@@ -9,7 +9,7 @@ from espnet_kd.errors import CheckpointError
 
 ACCEPTED = (
     "our directory (config.json + model.safetensors), a Hugging Face directory, "
-    "or a published .ckpt (its .yaml may follow with -g)"
+    "a published .pth or .pt, or a published .ckpt (its .yaml may follow with -g)"
 )
 """What a checkpoint may be, for messages."""
 

@@ -109,13 +109,20 @@ class KDStudentEncoder(AbsEncoder):
 
     def _chosen(self, output: EncoderOutput) -> Tensor:
         if self.hidden_state == "last":
-            return final_states(output)
+            last_BTD = final_states(output)
+            # Of a pre-norm model only `transformers` lists the last state with its final norm.
+            return self.encoder.encoder_norm(last_BTD) if _ends_open(self.encoder) else last_BTD
         stacked_NBTD = torch.stack(output.hidden_states)
         return torch.einsum("n,nbtd->btd", self.mix_N.softmax(0), stacked_NBTD)
 
 
 def _num_states(config: SpeechEncoderConfig) -> int:
-    return config.num_layers + (config.hidden_states == "transformers")
+    return config.num_layers + (config.hidden_states in ("transformers", "features"))
+
+
+def _ends_open(encoder: SpeechEncoder) -> bool:
+    """Whether the last hidden state still lacks the final LayerNorm of a pre-norm model."""
+    return encoder.config.norm_first and encoder.config.hidden_states != "transformers"
 
 
 def _drop_unused(encoder: SpeechEncoder, hidden_state: str) -> None:
@@ -126,6 +133,8 @@ def _drop_unused(encoder: SpeechEncoder, hidden_state: str) -> None:
         hidden_state == "last" or encoder.config.hidden_states != "heads"
     ):
         encoder.heads.requires_grad_(False)
+    if hidden_state == "weighted" and _ends_open(encoder):
+        encoder.encoder_norm.requires_grad_(False)
 
 
 def _build(

@@ -113,6 +113,31 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pruned WavLM with three layers in the published layout (``.pth``)."""
+    import torch
+
+    from espnet_kd.checkpoints.dphubert import save_dphubert
+    from espnet_kd.encoder import SpeechEncoder
+    from espnet_kd.encoder.architectures import architecture
+    from espnet_kd.encoder.config import LayerConfig
+
+    layers = [
+        LayerConfig(num_heads=1, head_dim=8, ffn_dim=24, kept_heads=[1]),
+        LayerConfig(attention="none", ffn_dim=5),
+        LayerConfig(num_heads=2, head_dim=8, ffn_dim=0),
+    ]
+    config = architecture("wavlm_base").replace(
+        layers=layers, conv_layers=CONV, embed_dim=16, pos_conv_kernel=8, pos_conv_groups=2,
+        total_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("pruned") / "DPWavLM.pth"
+    save_dphubert(SpeechEncoder.from_config(config), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same student in the layout of the published repository: ``.ckpt`` and ``.yaml``."""
     import torch

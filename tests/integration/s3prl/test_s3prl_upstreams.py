@@ -7,7 +7,7 @@ import torch
 
 import espnet_kd
 from s3prl_upstreams import names
-from s3prl_upstreams.hub import UPSTREAMS
+from s3prl_upstreams.hub import DEFAULTS, UPSTREAMS
 from s3prl_upstreams.quick_hub import ESPNET_TASK, without
 
 pytestmark = pytest.mark.integration
@@ -40,20 +40,21 @@ def test_s3prl_lists_our_names_and_nothing_else_of_ours(nn):
     assert not {name for name in shown if name.startswith("armhubert_")}
 
 
-@pytest.mark.parametrize("name", [*UPSTREAMS, "kd_student_local", "starhubert_custom"])
+@pytest.mark.parametrize("name", [*UPSTREAMS, "dpwavlm_local", "starhubert_custom"])
 def test_s3prl_upstream(nn, student, name):
     upstream = nn.S3PRLUpstream(name, path_or_url=str(student)).eval()
     batch, lengths = waves(1.0, 0.4)
     with torch.no_grad():
         states, states_lengths = upstream(batch, lengths)
-        ours = espnet_kd.load_model(str(student))(batch, lengths).hidden_states
-    assert upstream.num_layers == len(states) == 4
+        changes = DEFAULTS.get(name.removesuffix("_local"), {})
+        ours = espnet_kd.load_model(str(student), **changes)(batch, lengths).hidden_states
+    assert upstream.num_layers == len(states) == len(ours) == (5 if changes else 4)
     assert states_lengths[0].tolist() == [50, 20]
     for state, own in zip(states, ours, strict=True):
         assert torch.equal(state[:, :49], own)
         assert torch.equal(state[:, 49], own[:, -1]), "S3PRL repeats the last frame"
     features, _ = nn.Featurizer(upstream)(states, states_lengths)
-    assert tuple(features.shape) == (2, 50, 12)
+    assert tuple(features.shape) == (2, 50, ours[0].size(-1))
 
 
 @pytest.mark.parametrize("seconds", [(0.05,), (0.02, 0.05), (0.05, 0.5, 1.0)])
@@ -70,6 +71,18 @@ def test_a_published_file_and_its_yaml(nn, published):
     upstream = nn.S3PRLUpstream("armhubert", path_or_url=ckpt, extra_conf=options)
     assert upstream.upstream.model.config.reuse_mode == "ref"
     assert upstream.hidden_sizes == [12] * 4
+
+
+@pytest.mark.parametrize("name", ["dphubert", "dpwavlm_custom"])
+def test_a_published_pruned_file(nn, pruned, name):
+    upstream = nn.S3PRLUpstream(name, path_or_url=str(pruned)).eval()
+    assert (upstream.num_layers, upstream.hidden_sizes) == (4, [16] * 4)
+    batch, lengths = waves(1.0, 1.0)
+    with torch.no_grad():
+        states, _ = upstream(batch, lengths)
+        output = espnet_kd.load_model(str(pruned))(batch, lengths)
+    for state, own in zip(states, [output.features, *output.layer_outputs], strict=True):
+        assert torch.equal(state[:, :49], own)
 
 
 def test_legacy_featurizer(nn, student):

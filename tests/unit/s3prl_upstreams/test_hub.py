@@ -12,7 +12,7 @@ import pytest
 from espnet_kd.errors import KDError
 from s3prl_upstreams import hub as ours
 
-NAMES = ["armhubert", "maskhubert", "starhubert", "armwavlm", "kd_student"]
+NAMES = ["armhubert", "maskhubert", "starhubert", "armwavlm", "dphubert", "dpwavlm", "kd_student"]
 
 
 @pytest.fixture

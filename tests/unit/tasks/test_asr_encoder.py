@@ -10,6 +10,7 @@ import torch
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.tasks.asr_encoder import KDStudentEncoder, resolve_encoder_conf
+from tests.unit.encoder.tiny import tiny
 
 
 @pytest.fixture
@@ -43,6 +44,24 @@ def test_every_trainable_parameter_gets_a_gradient(saved: str, speech, hidden_st
     trainable = {name for name, p in encoder.named_parameters() if p.requires_grad}
     assert trainable == {name for name, p in encoder.named_parameters() if p.grad is not None}
     assert not any("feature_extractor" in name for name in trainable)
+
+
+@pytest.mark.parametrize("hidden_state", ["last", "weighted"])
+@pytest.mark.parametrize("name", ["hubert_base", "hubert_large", "wavlm_large"])
+def test_encoders_of_dphuberts_layout(name: str, hidden_state: str, speech, tmp_path: Path) -> None:
+    model = tiny(name, hidden_states="features", mask_embedding=False, channel_scale=True)
+    model.save_pretrained(tmp_path)
+    encoder = KDStudentEncoder(1, pretrained=str(tmp_path), hidden_state=hidden_state)
+    encoder(*speech)[0].square().sum().backward()
+    trainable = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    assert trainable == {name for name, p in encoder.named_parameters() if p.grad is not None}
+    frames_BTD, _, _ = encoder.eval()(*speech)
+    states = model(*speech).hidden_states
+    if hidden_state == "last":
+        normed_BTD = model.encoder_norm(states[-1]) if model.config.norm_first else states[-1]
+        assert torch.equal(frames_BTD, normed_BTD)
+    else:
+        assert torch.allclose(frames_BTD, torch.stack(states).mean(0), atol=1e-5)
 
 
 def test_freezing_ends_after_the_stated_batches(saved: str, speech) -> None:
