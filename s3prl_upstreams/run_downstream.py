@@ -27,6 +27,7 @@ from s3prl_upstreams import mends
 from s3prl_upstreams.configs import default_config
 from s3prl_upstreams.fill import Filler
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
+from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
 from s3prl_upstreams.tasks import find_task
@@ -127,8 +128,10 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     # Once more: whoever used torch's safe_globals context since took the permission away again.
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
+    get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
     with (
         _attribute(stock, "get_downstream_args", settle),
+        _attribute(runner.Runner, "_get_downstream", get_downstream),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
     ):

@@ -76,6 +76,17 @@ def test_speakers_are_learnt(corpora, student):
     assert Path("exp/test_predict.txt").read_text() == truth
 
 
+def test_fewer_files_than_a_batch_end_the_run(corpora, student, capsys):
+    """S3PRL would go round an empty loader for ever."""
+    words = ["-u", "armhubert", "-k", str(student), "-d", "ks", "--data", str(corpora)]
+    options = f"{EXPERT}.datarc.num_workers=0,,{EXPERT}.datarc.batch_size=32"
+    assert main([*words, "-p", "exp", "-o", options]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "split train has 12 file(s), fewer than one batch of 32" in said
+    assert f"-o {EXPERT}.datarc.batch_size=12" in said
+
+
 def test_the_original_command_line(corpora, published):
     """``-k x.ckpt -g x.yaml``, as in the README of the published repository."""
     ckpt, yaml = map(str, published)
