@@ -16,40 +16,6 @@ usage() {
     exit 2
 }
 
-first=1 last=1 name=""
-max_jobs=$(nproc 2>/dev/null || echo 2)
-threads=${OMP_NUM_THREADS:-1}
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --num_threads | --num-threads)
-            threads=${2:-}
-            shift $(($# > 1 ? 2 : 1))
-            ;;
-        --max-jobs-run | --max_jobs_run)
-            max_jobs=${2:-}
-            shift $(($# > 1 ? 2 : 1))
-            ;;
-        --*) shift $(($# > 1 ? 2 : 1)) ;;
-        [A-Za-z]*=[0-9]*)
-            [[ $1 =~ ^([A-Za-z_]+)=([1-9][0-9]*)(:([1-9][0-9]*))?$ ]] || usage "$1 is no job range"
-            name=${BASH_REMATCH[1]} first=${BASH_REMATCH[2]}
-            last=${BASH_REMATCH[4]:-$first}
-            shift
-            ;;
-        *) break ;;
-    esac
-done
-[ $# -ge 2 ] || usage "a log file and a command are needed"
-[[ $threads =~ ^[1-9][0-9]*$ ]] || usage "--num_threads '$threads' is no number"
-[[ $max_jobs =~ ^[1-9][0-9]*$ ]] || usage "--max-jobs-run '$max_jobs' is no number"
-((first <= last)) || usage "the job range $first:$last is empty"
-log_pattern=$1
-shift
-export OMP_NUM_THREADS=$threads
-
-codes=$(mktemp -d) # one file per ended job, holding its exit status
-trap 'rm -rf "$codes"' EXIT
-
 run_job() { # NUMBER COMMAND...
     local number=$1 log=$log_pattern argument code output child="" reader="" stopping=""
     shift
@@ -102,23 +68,65 @@ stop() {
     wait || true
     exit "$1"
 }
-trap 'stop 130' INT
-trap 'stop 143' TERM
 
-for ((job = first; job <= last; job++)); do
-    while (($(jobs -pr | wc -l) >= max_jobs)); do
-        wait -n || true
+# bash reads a script while it runs it. All that runs is in here, so the file may be changed or
+# replaced meanwhile (it ends with exit: nothing after the last line is ever read).
+main() {
+    first=1 last=1 name=""
+    max_jobs=$(nproc 2>/dev/null || echo 2)
+    threads=${OMP_NUM_THREADS:-1}
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --num_threads | --num-threads)
+                threads=${2:-}
+                shift $(($# > 1 ? 2 : 1))
+                ;;
+            --max-jobs-run | --max_jobs_run)
+                max_jobs=${2:-}
+                shift $(($# > 1 ? 2 : 1))
+                ;;
+            --*) shift $(($# > 1 ? 2 : 1)) ;;
+            [A-Za-z]*=[0-9]*)
+                [[ $1 =~ ^([A-Za-z_]+)=([1-9][0-9]*)(:([1-9][0-9]*))?$ ]] ||
+                    usage "$1 is no job range"
+                name=${BASH_REMATCH[1]} first=${BASH_REMATCH[2]}
+                last=${BASH_REMATCH[4]:-$first}
+                shift
+                ;;
+            *) break ;;
+        esac
     done
-    (trap - INT EXIT; run_job "$job" "$@") &
-done
-wait || true
+    [ $# -ge 2 ] || usage "a log file and a command are needed"
+    [[ $threads =~ ^[1-9][0-9]*$ ]] || usage "--num_threads '$threads' is no number"
+    [[ $max_jobs =~ ^[1-9][0-9]*$ ]] || usage "--max-jobs-run '$max_jobs' is no number"
+    ((first <= last)) || usage "the job range $first:$last is empty"
+    log_pattern=$1
+    shift
+    export OMP_NUM_THREADS=$threads
 
-failed=()
-for ((job = first; job <= last; job++)); do
-    code=$(cat "$codes/$job" 2>/dev/null || echo 137) # no file: the job itself was killed
-    ((code == 0)) || failed+=("$job")
-done
-((${#failed[@]})) || exit 0
-((first < last)) || exit "$code"
-echo "run_local.sh: ${#failed[@]} of $((last - first + 1)) jobs failed: ${failed[*]}" >&2
-exit 1
+    codes=$(mktemp -d) # one file per ended job, holding its exit status
+    trap 'rm -rf "$codes"' EXIT
+
+    trap 'stop 130' INT
+    trap 'stop 143' TERM
+
+    for ((job = first; job <= last; job++)); do
+        while (($(jobs -pr | wc -l) >= max_jobs)); do
+            wait -n || true
+        done
+        (trap - INT EXIT; run_job "$job" "$@") &
+    done
+    wait || true
+
+    failed=()
+    for ((job = first; job <= last; job++)); do
+        code=$(cat "$codes/$job" 2>/dev/null || echo 137) # no file: the job itself was killed
+        ((code == 0)) || failed+=("$job")
+    done
+    ((${#failed[@]})) || exit 0
+    ((first < last)) || exit "$code"
+    echo "run_local.sh: ${#failed[@]} of $((last - first + 1)) jobs failed: ${failed[*]}" >&2
+    exit 1
+}
+
+main "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 
@@ -108,3 +109,17 @@ def test_a_signal_reaches_the_command_and_its_end_is_awaited(tmp_path, watch):
     assert process.wait() == 143
     assert log.read_text().splitlines()[-2] == "saved"
     assert log.read_text().splitlines()[-1].startswith("# ended (code 143)")
+
+
+@pytest.mark.parametrize("change", ["", "echo changed >&2; touch changed; exit 9\n" * 400])
+def test_a_run_survives_a_change_of_the_script(tmp_path, change):
+    """bash reads a script while it runs it; this one is changed in place meanwhile."""
+    script = tmp_path / "run_local.sh"
+    shutil.copy(TEMPLATE / "run_local.sh", script)
+    (tmp_path / "new").write_text(change)
+    command = [str(script), "JOB=1:2", "JOB.log", "sh", "-c", f"cat new >{script}; exit $((JOB-1))"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert script.read_text() == change
+    assert result.returncode == 1, result.stderr
+    assert "1 of 2 jobs failed: 2" in result.stderr
+    assert not (tmp_path / "changed").exists()
