@@ -46,12 +46,14 @@ EXTRAS = {
     "k2": ["k2>=1.24.4.dev0"],
     # Only to compare with the original: every fairseq file is read without it.
     "fairseq": ["fairseq-fixed>=0.12.3.1"],
-    "onnx": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "wandb": ["wandb>=0.17"],
     "dev": [
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
+        "onnx>=1.16",
+        "onnxruntime>=1.18",
         "hypothesis>=6.100",
         "ruff>=0.12",
         "mypy>=1.11",

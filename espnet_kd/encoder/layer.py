@@ -130,15 +130,9 @@ class TimeReduction(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, ceil(T / factor), D)."""
-        frames = self.reduced(x_BTD.size(1))
-        missing = (frames - 1) * self.factor + self.conv.kernel_size[0] - x_BTD.size(1)
-        x_BDT = F.pad(x_BTD.transpose(1, 2), (0, max(0, missing)))
+        x_BDT = F.pad(x_BTD.transpose(1, 2), (0, self.conv.kernel_size[0] - 1))
         y_BDT: Tensor = self.conv(x_BDT)
-        return y_BDT[..., :frames].transpose(1, 2)
-
-    def reduced(self, frames: int) -> int:
-        """Frames left of ``frames``."""
-        return -(-frames // self.factor)
+        return y_BDT.transpose(1, 2)
 
     def reduce_padding(self, padding_BT: Tensor | None) -> Tensor | None:
         """A merged frame is padding when its first frame is."""
