@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from espnet_kd.bin.run import run_command
+from espnet_kd.bin.spawned import report_to_parent
 from espnet_kd.errors import ConfigError
 from espnet_kd.registry import register
 
-register()  # at the top: spawned children import this module and need the names too
+# At the top: spawned children import this module and need the names too.
+register()
+report_to_parent(__name__)
 
 
 def main(cmd: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from espnet_kd.bin.spawned import errors_of_children, plain_message
 from espnet_kd.errors import KDError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -26,7 +27,8 @@ def run_command(main: Callable[[], object], *, resumable: bool = False) -> int:
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        main()
+        with errors_of_children():
+            main()
     except KDError as error:
         print(f"error: {plain_message(error)}", file=sys.stderr)
         return 1
@@ -39,15 +41,6 @@ def run_command(main: Callable[[], object], *, resumable: bool = False) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
-
-
-def plain_message(error: Exception) -> str:
-    """The message, without the traceback that a data loading worker wraps around it."""
-    text = str(error)
-    if not text.startswith("Caught "):
-        return text
-    name = type(error).__name__
-    return text.rpartition(f"{name}: ")[2].strip() or text
 
 
 def _command() -> str:

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from espnet_kd.bin.run import run_command
+from espnet_kd.bin.spawned import report_to_parent
 from espnet_kd.tasks.ssl_distill import SSLDistillTask
+
+report_to_parent(__name__)
 
 
 def main(cmd: Sequence[str] | None = None) -> int:

@@ -7,10 +7,10 @@ Options of its own: ``--student``, ``--student_conf``, ``--teacher``, ``--teache
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+from espnet2.train.distributed_utils import get_rank
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
@@ -35,6 +36,7 @@ from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.ssl_model import SSLDistillModel
 from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
+from espnet_kd.tasks.together import agree_to_start, announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
 from espnet_kd.utils.options import unknown_key
@@ -99,33 +101,37 @@ class SSLDistillTask(AbsTask):
 
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Check everything that can be checked, then run.
+        """Check configuration and command line, then run.
 
         Raises:
             ConfigError: all problems of configuration and command line.
-            DataDirError: all problems of the data.
+            KDError: see :meth:`main_worker`.
         """
         if args is None:
             args, problems = parse(cls.get_parser(), cmd)
             problems += cls.problems(args)
             if problems:
                 raise ConfigError(args.config or "command line", problems)
-        trains = not (args.print_config or args.collect_stats or args.dry_run)
-        if trains and args.output_dir is not None and cls._is_first_process(args):
-            cls.check_before_training(args)
         super().main(args=args)
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
-        """Run one process; the first one owns the output folder.
+        """Run one process; the first one checks teacher and data and owns the output folder.
 
         Raises:
-            KDError: another run is there.
+            KDError: the teacher's path does not exist, the data cannot be used, or another run is
+                there; all processes raise it.
         """
-        if args.collect_stats or args.dry_run or not cls._is_first_process(args):
-            super().main_worker(args)
-            return
-        with run_folder(Path(args.output_dir), resume=args.resume):
+        with contextlib.ExitStack() as stack:
+            if not (args.collect_stats or args.dry_run) and cls._is_first_process(args):
+                try:
+                    cls.check_before_training(args)
+                    stack.enter_context(run_folder(Path(args.output_dir), resume=args.resume))
+                except KDError as error:
+                    if not args.distributed:
+                        raise
+                    announce(error)
+                    args.start_error = error  # for build_model, where all processes can hear it
             super().main_worker(args)
 
     @classmethod
@@ -154,8 +160,7 @@ class SSLDistillTask(AbsTask):
 
     @staticmethod
     def _is_first_process(args: argparse.Namespace) -> bool:
-        rank = os.environ.get("RANK", "0") if args.dist_rank is None else args.dist_rank
-        return int(rank) == 0
+        return not get_rank(args.dist_rank, args.dist_launcher)
 
     @classmethod
     def check_before_training(cls, args: argparse.Namespace) -> None:
@@ -181,7 +186,12 @@ class SSLDistillTask(AbsTask):
     # --- Parts
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SSLDistillModel:
-        """The student with its objectives; the teacher comes later, in real training only."""
+        """The student with its objectives; the teacher comes later, in real training only.
+
+        Raises:
+            KDError: the first process of a distributed run cannot start.
+        """
+        agree_to_start(vars(args).pop("start_error", None))
         config = student_config(args.student, args.student_conf)
         kd = DistillConfig.from_dict(args.kd_conf)
         student = SpeechEncoder.from_config(config)

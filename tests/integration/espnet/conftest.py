@@ -3,6 +3,7 @@ loaded."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -152,6 +153,32 @@ def train(
             return main(command(output_dir, *extra))
 
         return forked(child)
+
+    return run
+
+
+@pytest.fixture
+def together(command: Callable[..., list[str]], tmp_path: Path) -> Callable[..., list[Outcome]]:
+    """`together(folder, *extra)`: two gloo processes train in one folder."""
+    ports = iter(range(30000 + os.getpid() % 20000, 65000))
+
+    def run(folder: Path, *extra: object) -> list[Outcome]:
+        port = next(ports)
+
+        def rank(number: int) -> Callable[[], int]:
+            def child() -> int:
+                from espnet_kd.bin.ssl_distill_train import main
+
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # ESPnet would take it for the rank
+                os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
+                words = ("--dist_world_size", 2, "--dist_rank", number, "--dist_backend", "gloo")
+                return main(command(folder, *extra, *words, "--ngpu", 0))
+
+            return child
+
+        logs = [tmp_path / f"{folder.name}.rank{number}.log" for number in range(2)]
+        children = [start(rank(number), logs[number]) for number in range(2)]
+        return [finish(pid, log) for pid, log in zip(children, logs, strict=True)]
 
     return run
 

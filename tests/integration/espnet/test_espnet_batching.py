@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from children import Outcome, finish, start
+from children import Outcome
 
 pytestmark = pytest.mark.integration
 
@@ -26,32 +25,6 @@ def conf(batching: dict) -> tuple[object, ...]:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoint.pth", weights_only=False)["model"]
-
-
-@pytest.fixture
-def together(command: Callable[..., list[str]], tmp_path: Path) -> Callable[..., list[Outcome]]:
-    """`together(folder, *extra)`: two gloo processes train in one folder."""
-    ports = iter(range(30000 + os.getpid() % 20000, 65000))
-
-    def run(folder: Path, *extra: object) -> list[Outcome]:
-        port = next(ports)
-
-        def rank(number: int) -> Callable[[], int]:
-            def child() -> int:
-                from espnet_kd.bin.ssl_distill_train import main
-
-                os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # ESPnet would take it for the rank
-                os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
-                words = ("--dist_world_size", 2, "--dist_rank", number, "--dist_backend", "gloo")
-                return main(command(folder, *extra, *words, "--ngpu", 0))
-
-            return child
-
-        logs = [tmp_path / f"{folder.name}.rank{number}.log" for number in range(2)]
-        children = [start(rank(number), logs[number]) for number in range(2)]
-        return [finish(pid, log) for pid, log in zip(children, logs, strict=True)]
-
-    return run
 
 
 def test_two_processes_do_what_one_does_with_two_batches_per_update(

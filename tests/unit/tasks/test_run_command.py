@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from espnet_kd.bin.run import plain_message, run_command
+from espnet_kd.bin.run import run_command
+from espnet_kd.bin.spawned import plain_message
 from espnet_kd.errors import AudioError, KDError
 
 
