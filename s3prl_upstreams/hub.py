@@ -40,6 +40,9 @@ convolution, also those of a model that was pruned from a teacher with other hab
 SUFFIXES: tuple[str, ...] = ("", "_local", "_url", "_custom")
 """S3PRL's forms of a name: path or URL, path only, URL only, path or URL."""
 
+OPTIONS: dict[str, Any] = {}
+"""Options of all our upstreams in this process, as S3PRL's runner has no place for them."""
+
 Entry = Callable[..., "UpstreamExpert"]
 
 
@@ -106,7 +109,7 @@ def _make_entry(name: str, suffix: str) -> Entry:
 
         path = locate(name + suffix, ckpt, form=suffix, refresh=refresh)
         config = None if model_config is None else locate("-g", model_config, refresh=refresh)
-        return UpstreamExpert(path, config, **{**DEFAULTS.get(name, {}), **kwargs})
+        return UpstreamExpert(path, config, **{**DEFAULTS.get(name, {}), **OPTIONS, **kwargs})
 
     entry.__name__ = entry.__qualname__ = name + suffix
     entry.__module__ = __name__

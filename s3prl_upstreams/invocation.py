@@ -17,6 +17,7 @@ options of this wrapper (all others are S3PRL's own, see below):
   --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
                            schedules, SID learning rate x 10)
   --data DIR               folder in which the corpus of the task is looked for
+  --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
   --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
 """
 """Shown above S3PRL's own help."""
@@ -59,6 +60,7 @@ class Invocation:
     local_rank: str | None = None
     variant: str | None = None
     data: str | None = None
+    dtype: str | None = None
     quick_start: bool = True
     rest: tuple[str, ...] = field(default=())
     """Options that only S3PRL looks at, in their order."""
@@ -76,6 +78,7 @@ class Invocation:
             parser.add_argument(*flags, dest=name)
         parser.add_argument("--superb_variant", dest="variant")
         parser.add_argument("--data")
+        parser.add_argument("--upstream_dtype", dest="dtype")
         parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
         known, rest = parser.parse_known_args(list(argv))
         values = vars(known)

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from espnet_kd.errors import CheckpointError, ConfigError, KDError
-from s3prl_upstreams import mends
+from s3prl_upstreams import hub, mends
 from s3prl_upstreams.configs import default_config
 from s3prl_upstreams.fill import Filler
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
@@ -132,6 +132,7 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     with (
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
+        _attribute(hub, "OPTIONS", {} if call.dtype is None else {"dtype": call.dtype}),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
     ):
@@ -146,6 +147,9 @@ def settle_run(args: Namespace, config: Config, call: Invocation) -> None:
         ConfigError: everything that is missing; CheckpointError: no such upstream.
     """
     _check_upstream(args.upstream)
+    if call.dtype is not None and args.upstream not in hub.names():
+        problem = f"only our upstreams take it, and {args.upstream} is none of them"
+        raise ConfigError("--upstream_dtype", [problem])
     task = find_task(args.downstream)
     if call.split is None and task is not None:
         args.evaluate_split = task.test
@@ -156,10 +160,10 @@ def settle_run(args: Namespace, config: Config, call: Invocation) -> None:
 
 
 def _check_upstream(name: str) -> None:
-    hub = provide_hub()
-    if hasattr(hub, name):
+    known = provide_hub()
+    if hasattr(known, name):
         return
-    close = difflib.get_close_matches(name, hub.options(), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, known.options(), n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     raise CheckpointError(f"there is no upstream {name!r}{hint}")
 

@@ -127,11 +127,14 @@ class ExactFeatureProjection(FeatureProjection):
 
     def _project(self, x_BTC: Tensor) -> Tensor:
         removed = self.total_channels - x_BTC.size(-1)
+        # As torch's LayerNorm does: statistics of bfloat16 numbers in single precision.
+        precise = torch.promote_types(x_BTC.dtype, torch.float32)
+        x_BTC, dtype = x_BTC.to(precise), x_BTC.dtype
         mean_BT1 = x_BTC.sum(-1, keepdim=True) / self.total_channels
         centred_BTC = x_BTC - mean_BT1
         squares_BT1 = centred_BTC.square().sum(-1, keepdim=True) + removed * mean_BT1.square()
         rstd_BT1 = torch.rsqrt(squares_BT1 / self.total_channels + self.norm.eps)
         normed_BTC = centred_BTC * rstd_BT1 * self.norm.weight + self.norm.bias
         rest_BTD = self.removed_bias - mean_BT1 * rstd_BT1 * self.removed_gain
-        projected_BTD: Tensor = self.linear(normed_BTC) + rest_BTD
+        projected_BTD: Tensor = self.linear(normed_BTC.to(dtype)) + rest_BTD.to(dtype)
         return projected_BTD

@@ -128,6 +128,7 @@ class SpeechEncoder(nn.Module):
         check_batch(x_BS, lengths_B, self.min_samples)
         if self.config.normalize_waveform:
             x_BS = padding.normalize_waveform(x_BS, lengths_B)
+        x_BS = x_BS.to(self.encoder_norm.weight.dtype)  # bfloat16 models take float32 waveforms
         x_BTD = self.feature_projection(self.feature_extractor(x_BS))
         if lengths_B is None:
             return FrameFeatures(x_BTD)

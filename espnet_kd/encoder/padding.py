@@ -50,7 +50,11 @@ def padding_mask(frame_lengths_B: Tensor, num_frames: int) -> Tensor | None:
 
 
 def normalize_waveform(x_BS: Tensor, lengths_B: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """Each waveform with mean 0 and variance 1 over its own samples; padding becomes 0."""
+    """Each waveform with mean 0 and variance 1 over its own samples; padding becomes 0.
+
+    Computed and returned in single precision or better: a sum over samples needs it.
+    """
+    x_BS = x_BS.to(torch.promote_types(x_BS.dtype, torch.float32))
     if lengths_B is None:
         return torch.nn.functional.layer_norm(x_BS, x_BS.shape[-1:], eps=eps)
     positions_S = torch.arange(x_BS.size(1), device=x_BS.device)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from espnet_kd.errors import CheckpointError, ConfigError
+from s3prl_upstreams import hub
 from s3prl_upstreams.run_downstream import main, run
 
 pytestmark = pytest.mark.integration
@@ -108,6 +109,16 @@ def test_the_authors_variant(corpora, student):
     assert state["Scheduler"]["_last_lr"] == [2 / 5000 * 1e-3]
 
 
+def test_a_published_pruned_file_in_half_precision(corpora, pruned):
+    words = ["-u", "dpwavlm", "-k", str(pruned), "-d", "sid", "--data", str(corpora), "-p", "exp"]
+    (score,) = run([*words, "--upstream_dtype", "bfloat16", *steps("sid", 2)])
+    assert score.upstream == "dpwavlm"
+    assert hub.OPTIONS == {}
+    layer_weights = read_states(score.checkpoint)["Featurizer"]["weights"]
+    assert layer_weights.shape == (4,)
+    assert layer_weights.dtype == torch.float32
+
+
 def test_a_moved_student_is_given_again(corpora, student, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -137,6 +148,7 @@ def test_a_moved_student_is_given_again(corpora, student, tmp_path):
         (["-u", "x", "-d", "sid", "--local-rank", "0"], ConfigError, "several processes"),
         (["-u", "x", "-d", "sid", "--data", "CORPORA"], CheckpointError, "no upstream 'x'"),
         (["-u", "x", "-d", "sid", "-c", "c", "--superb_variant", "y"], ConfigError, "-c or -e"),
+        (["-u", "fbank", "-d", "sid", "--upstream_dtype", "bfloat16"], ConfigError, "only our"),
     ],
 )
 def test_what_is_missing_is_said(words, error, message, corpora):

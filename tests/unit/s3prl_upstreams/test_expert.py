@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_kd.errors import AudioError
+from espnet_kd.errors import AudioError, ConfigError
 from s3prl_upstreams.expert import UpstreamExpert
 
 
@@ -89,6 +89,20 @@ def test_frozen_upstreams_can_stay_in_eval(load_model):
         assert expert.model.training is not wanted
     expert = UpstreamExpert("student", eval_when_frozen=True)
     assert expert.train().training, "parameters that learn are trained with dropout"
+
+
+def test_features_in_half_precision_come_back_in_float32(load_model, expert):
+    rough = UpstreamExpert("student", dtype="bfloat16").eval()
+    assert {parameter.dtype for parameter in rough.parameters()} == {torch.bfloat16}
+    batch = waves(0.5, 1.0)
+    with torch.no_grad():
+        exact, states = (model(batch)["hidden_states"] for model in (expert, rough))
+    assert {state.dtype for state in states} == {torch.float32}
+    for state, other in zip(states, exact, strict=True):
+        assert (state[1] - other[1]).norm() < 0.05 * other[1].norm()
+        assert not torch.equal(state, other)
+    with pytest.raises(ConfigError, match="dtype is 'half'; choose float32 or bfloat16"):
+        UpstreamExpert("student", dtype="half")
 
 
 def test_a_bad_wave_is_named(expert):

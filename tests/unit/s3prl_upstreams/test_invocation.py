@@ -18,8 +18,9 @@ def test_options_of_s3prl_pass_through_in_order():
 
 def test_own_options_do_not_reach_s3prl():
     own = ["--superb_variant", "armhubert", "--data", "D", "--no_quick_start"]
-    call = Invocation.parse(["-u", "x", *own], {})
+    call = Invocation.parse(["-u", "x", *own, "--upstream_dtype", "bfloat16"], {})
     assert (call.variant, call.data, call.quick_start) == ("armhubert", "D", False)
+    assert call.dtype == "bfloat16"
     assert call.argv() == ["-u", "x"]
 
 
