@@ -122,7 +122,7 @@ def read_projections(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: not such a file, or other names than these.
     """
-    stored = _read(path, None).get("distill_linear_projs") or {}
+    stored = _read(path, None).get("distill_linear_projs", {})
     return PROJECTIONS.to_ours(as_weights(stored, str(path)), str(path))
 
 

@@ -99,8 +99,8 @@ def _length_problems(config: Mapping[str, Any]) -> Iterator[str]:
         value = config.get(name)
         if not name.startswith("encoder_") or not isinstance(value, (list, tuple)):
             continue
-        if len(value) != layers:
-            yield f"{name} has {len(value)} entries; encoder_num_layers is {short(layers)}"
+        if isinstance(layers, int) and len(value) != layers:
+            yield f"{name} has {len(value)} entries; encoder_num_layers is {layers}"
 
 
 def _value_problems(options: DPHuBERTOptions) -> Iterator[str]:

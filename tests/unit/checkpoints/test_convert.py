@@ -10,7 +10,7 @@ import pytest
 
 from espnet_kd import load_model
 from espnet_kd.bin.convert import main
-from espnet_kd.checkpoints import FORMATS
+from espnet_kd.checkpoints import FORMATS, WRITERS
 from espnet_kd.checkpoints.dphubert import to_content
 from espnet_kd.encoder import SpeechEncoder
 from tests.unit.checkpoints import foreign
@@ -74,6 +74,16 @@ def test_every_format(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     converted = load_model(target)
     assert converted.config.frame_padding == model.config.frame_padding
     foreign.same_outputs(converted, model)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_every_format_that_is_written(name: str, tmp_path: Path) -> None:
+    model = tiny("wavlm_base")
+    model.save_pretrained(tmp_path / "native")
+    target = tmp_path / "written"
+    command = ["--from", "native", "--src", str(tmp_path / "native"), "--to", name]
+    assert main([*command, "--dst", str(target)]) == 0
+    foreign.same_outputs(load_model(target), model)
 
 
 def _error(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -168,6 +168,21 @@ def test_impossible_options(name: str, change: dict[str, Any], said: str, tmp_pa
     assert said in str(caught.value)
 
 
+ODD = [None, True, 0, -1, 10**30, float("nan"), "x", [], {}, [[]], [None] * 4, [10**9] * 4,
+       [[0, 9]] * 4, torch.ones(2)]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hubert_base", "wavlm_base"])
+@pytest.mark.parametrize("value", ODD, ids=str)
+def test_odd_values_are_no_crash(name: str, value: Any) -> None:
+    content = _content(name)
+    for key in content["config"]:
+        try:
+            dphubert.from_content({**content["config"], key: value}, content["state_dict"], "f", {})
+        except KDError as error:
+            assert str(error).startswith(("f: ", "f is ", "the weights in f "))
+
+
 def test_every_wrong_weight_is_listed(tmp_path: Path) -> None:
     content = _content()
     state = content["state_dict"]
