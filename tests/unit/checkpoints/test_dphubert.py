@@ -172,15 +172,21 @@ ODD = [None, True, 0, -1, 10**30, float("nan"), "x", [], {}, [[]], [None] * 4, [
        [[0, 9]] * 4, torch.ones(2)]  # fmt: skip
 
 
+def _refusal(config: Any, state: Any) -> str:
+    try:
+        dphubert.from_content(config, state, "f", {})
+    except KDError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("name", ["hubert_base", "wavlm_base"])
 @pytest.mark.parametrize("value", ODD, ids=str)
 def test_odd_values_are_no_crash(name: str, value: Any) -> None:
     content = _content(name)
     for key in content["config"]:
-        try:
-            dphubert.from_content({**content["config"], key: value}, content["state_dict"], "f", {})
-        except KDError as error:
-            assert str(error).startswith(("f: ", "f is ", "the weights in f "))
+        said = _refusal({**content["config"], key: value}, content["state_dict"])
+        assert not said or said.startswith(("f: ", "f is ", "the weights in f "))
 
 
 def test_every_wrong_weight_is_listed(tmp_path: Path) -> None:
