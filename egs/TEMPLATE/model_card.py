@@ -62,13 +62,22 @@ def head(name: str, model: Path, licence: str, runs: Sequence[Run]) -> str:
     )
 
 
-def training(config: Path) -> str:
-    values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    shown = {key: values[key] for key in SHOWN if key in values}
-    if shown.get("teacher"):
-        shown["teacher"] = Path(shown["teacher"]).name  # where it lay is nobody's business
-    text = yaml.safe_dump(shown, sort_keys=False)
-    return f"\n## Training\n\n```yaml\n{text}```\n"
+def without_places(value: Any) -> Any:
+    """Names of files and folders; where they lay is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_places(entry) for key, entry in value.items()}
+    return Path(value).name if isinstance(value, str) and "/" in value else value
+
+
+def training(configs: Sequence[Path]) -> str:
+    parts = []
+    for number, config in enumerate(configs, start=1):
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        shown = without_places({key: values[key] for key in SHOWN if key in values})
+        phase = f", phase {number}" if len(configs) > 1 else ""
+        text = yaml.safe_dump(shown, sort_keys=False)
+        parts.append(f"\n## Training{phase}\n\n```yaml\n{text}```\n")
+    return "".join(parts)
 
 
 def scores(runs: Sequence[Run]) -> str:
@@ -86,13 +95,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="README.md is written there")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--config", type=Path, help="config.yaml of the training run")
+    parser.add_argument(
+        "--config", nargs="*", type=Path, default=[], help="config.yaml of each training run"
+    )
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="run JSON files")
     parser.add_argument("--license", default="", help="of the weights, such as apache-2.0")
     args = parser.parse_args()
     runs = load_runs(args.runs) if args.runs else []
     text = head(args.name, args.model, args.license, runs)
-    text += training(args.config) if args.config else ""
+    text += training(args.config)
     text += scores(runs) if runs else ""
     write_text(args.model / "README.md", text)
     print(args.model / "README.md")

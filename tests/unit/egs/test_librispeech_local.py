@@ -1,4 +1,4 @@
-"""The LibriSpeech recipe's own scripts, on small inputs and without a network."""
+"""The LibriSpeech recipes' own scripts, on small inputs and without a network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from espnet_kd.evaluation.runs import Run, Score, load_run
 from tests.integration.toy_librispeech import make_teacher
 
 ROOT = Path(__file__).resolve().parents[3]
-LOCAL = ROOT / "egs" / "librispeech" / "armhubert1" / "local"
+RECIPES = ROOT / "egs" / "librispeech"
+COMMON = RECIPES / "common"
+ARMHUBERT = RECIPES / "armhubert1" / "local"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"librispeech_{name}", LOCAL / f"{name}.py")
+def script(name: str, folder: Path = COMMON) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"librispeech_{name}", folder / f"{name}.py")
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -50,22 +52,22 @@ def teacher(tmp_path_factory):
      (64, (144, 1))],
 )  # fmt: skip
 def test_published_utterances_per_update(processes, expected):
-    assert script("batch_plan").plan(144, processes, 18) == expected
+    assert script("batch_plan", ARMHUBERT).plan(144, processes, 18) == expected
 
 
 def test_more_gpus_than_utterances():
     with pytest.raises(ValueError, match=r"36 utterances .* 40 processes.*--utterances_per_update"):
-        script("batch_plan").plan(36, 40, 6)
+        script("batch_plan", ARMHUBERT).plan(36, 40, 6)
 
 
 @pytest.mark.parametrize(
     "config", sorted((ROOT / "conf").glob("[ams]*/*_*h.yaml")), ids=lambda path: path.stem
 )
 def test_every_experiment_has_a_plan_and_a_published_row(config, monkeypatch, capsys):
-    call(script("batch_plan"), monkeypatch, "--config", config, "--processes", 8)
+    call(script("batch_plan", ARMHUBERT), monkeypatch, "--config", config, "--processes", 8)
     batch, accumulate = map(int, capsys.readouterr().out.split())
     assert batch * accumulate == (36 if "100h" in config.stem else 144)
-    published = yaml.safe_load((LOCAL / "published.yaml").read_text())
+    published = yaml.safe_load((COMMON / "published.yaml").read_text())
     assert config.stem in published or config.stem == "armwavlm_s_100h"
 
 
@@ -188,6 +190,16 @@ def test_scores_stand_beside_the_published_ones(tmp_path, monkeypatch, capsys):
     assert (run.role, run.scores[0].value) == ("student", 10.25)
     with pytest.raises(SystemExit, match=r"no score of teacher .* --stage 5"):
         call(script("collect"), monkeypatch, *words, "--models", "teacher")
+
+
+def test_card_of_several_phases_names_no_place(tmp_path):
+    for number, student in enumerate(("hubert_base", "/secret/exp/pruned"), start=1):
+        conf = {"student": student, "kd_conf": {"objectives": {"a": {"projections": student}}}}
+        (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(conf))
+    text = model_card.training([tmp_path / "1.yaml", tmp_path / "2.yaml"])
+    assert "## Training, phase 2" in text
+    assert "projections: pruned" in text
+    assert "secret" not in text
 
 
 def test_card_and_package(tmp_path, teacher, monkeypatch):

@@ -39,9 +39,13 @@ COMMANDS_FOLDERS = ("speech_commands_v0.01", "speech_commands_test_set_v0.01")
 HUB = "https://huggingface.co"
 HUB_MODELS = {
     "hubert_base": ("facebook/hubert-base-ls960", "dba3bb02fda4248b6e082697eee756de8fe8aa8a"),
+    "hubert_large": ("facebook/hubert-large-ll60k", "ff022d095678a2995f3c49bab18a96a9e553f782"),
     "wavlm_base": ("microsoft/wavlm-base", "efa81aae7ff777e464159e0f877d54eac5b84f81"),
+    "wavlm_base_plus": ("microsoft/wavlm-base-plus", "4c66d4806a428f2e922ccfa1a962776e232d487b"),
 }
-"""Repository and pinned revision. The preprocessor's file is left out on purpose: both models were
+"""Repository and pinned revision."""
+NORMALIZED = ("hubert_large",)
+"""Those whose preprocessor's file is fetched. It is left out of the others on purpose: they were
 pre-trained, and taught the published students, on waveforms without normalisation."""
 HUB_SHA256 = {
     "hubert_base": "062249fffb353eab67547a2fbc129f7c31a2f459faf641b19e8fb007cc5c48ad",
@@ -102,6 +106,8 @@ def teacher(args: argparse.Namespace) -> None:
     base = f"{args.url or HUB}/{repository}/resolve/{revision}"
     known = HUB_SHA256.get(args.name, "") if revision == pinned and not args.url else ""
     fetch(f"{base}/config.json", args.out / "config.json")
+    if args.name in NORMALIZED:
+        fetch(f"{base}/preprocessor_config.json", args.out / "preprocessor_config.json")
     fetch(f"{base}/pytorch_model.bin", args.out / "pytorch_model.bin", args.sha256 or known)
 
 

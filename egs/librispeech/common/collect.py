@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--system", required=True, help="such as armhubert_960h")
     parser.add_argument("--teacher", required=True, help="such as hubert_base")
     parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--curves", default="train", help="folder of EXP whose curves are shown")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", default="")
     args = parser.parse_args()
@@ -54,7 +55,7 @@ def main() -> None:
         scores = scores_of(args.exp / "downstream" / name)
         if not scores:
             sys.exit(f"no score of {name} in {args.exp}/downstream; run ./run.sh --stage 5")
-        curves = args.exp / "train" / "tensorboard"
+        curves = Path(args.curves, "tensorboard")
         run = Run(
             name=args.teacher if name == "teacher" else args.system,
             role=ROLES[name],
@@ -63,7 +64,7 @@ def main() -> None:
             corpus="LibriSpeech",
             command=args.command,
             profile=read_json(args.exp / f"{name}.profile.json"),
-            curves="../train/tensorboard" if name == "student" and curves.is_dir() else "",
+            curves=f"../{curves}" if name == "student" and (args.exp / curves).is_dir() else "",
         )
         run.save(args.exp / "results" / f"{name}.json")
         print("\n".join(compare(run.name, scores, table.get(run.name, {}))))
