@@ -11,6 +11,8 @@ import torch
 import yaml
 from children import Outcome
 
+from espnet_kd.pruning import PruningConfig, StructuredPruning, prune_encoder
+
 pytestmark = pytest.mark.integration
 
 CONFIG = {
@@ -139,3 +141,50 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     from espnet_kd import load_model
 
     return load_model(folder).state_dict()
+
+
+def _asr_model(student: Path, folder: Path) -> torch.nn.Module:
+    """A stock ESPnet CTC model around a saved student."""
+    from espnet2.tasks.asr import ASRTask
+
+    tokens, config = folder / "tokens.txt", folder / "asr.yaml"
+    tokens.write_text("<blank>\n<unk>\nA\nB\nC\n<sos/eos>\n")
+    config.write_text(yaml.safe_dump({**CONFIG, "encoder_conf": {"pretrained": str(student)}}))
+    words = ["--config", str(config), "--token_list", str(tokens), "--output_dir", str(folder)]
+    model: torch.nn.Module = ASRTask.build_model(ASRTask.get_parser().parse_args(words))
+    return model
+
+
+def test_structured_pruning_with_the_tasks_own_loss(distilled: Path, tmp_path: Path) -> None:
+    """HJ-Pruning (arXiv 2302.14132): the gates join a stock ASR model and its CTC loss."""
+    torch.manual_seed(0)
+    model = _asr_model(distilled / "student", tmp_path)
+    encoder = model.encoder.encoder
+    options = PruningConfig(
+        target_sparsity=0.3, pruning_units=["head", "interm"], sparsity_warmup=100, reg_lr=0.05
+    )
+    pruning = StructuredPruning(encoder, options)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(pruning.parameter_groups(trainable), lr=1e-3)
+    speech_BS, lengths_B = torch.randn(3, 8000), torch.tensor([8000, 7000, 6000])
+    text_BU, text_lengths_B = torch.randint(2, 5, (3, 4)), torch.tensor([4, 3, 2])
+    batch = (speech_BS, lengths_B, text_BU, text_lengths_B)
+    for step in range(600):
+        loss = pruning.loss(step)["loss"]
+        if step % 50 == 0:
+            with pruning.applied(encoder):
+                loss = loss + model(*batch)[0]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert pruning.expected_sparsity().item() == pytest.approx(0.3, abs=0.05)
+    model.eval()
+    masks = pruning.eval().gates.masks()
+    with torch.no_grad():
+        with pruning.applied(encoder, masks):
+            gated = model(*batch)[0]
+        model.encoder.encoder, report = prune_encoder(encoder, masks)
+        pruned = model(*batch)[0]
+    assert report.parameters[1] < report.parameters[0]
+    assert report.notes == []
+    torch.testing.assert_close(pruned, gated, atol=1e-5, rtol=1e-4)
