@@ -8,7 +8,12 @@ from pathlib import Path
 from espnet_kd.evaluation.curves import load_curves
 from espnet_kd.evaluation.html import render_page
 from espnet_kd.evaluation.plots import Panel, Point, plot_curves, plot_tradeoff
-from espnet_kd.evaluation.results import command_table, result_tables, results_markdown
+from espnet_kd.evaluation.results import (
+    command_table,
+    removal_tables,
+    result_tables,
+    results_markdown,
+)
 from espnet_kd.evaluation.runs import Run
 from espnet_kd.evaluation.summary import System, group, score_labels
 from espnet_kd.utils.files import write_text
@@ -37,10 +42,21 @@ def write_report(runs: Sequence[Run], out: Path, title: str = "Results") -> dict
         figures["Training curves"] = out / "curves.png"
         plot_curves(with_curves, out / "curves.png")
     write_text(out / "RESULTS.md", results_markdown(runs, title))
-    tables = [*result_tables(runs), command_table(runs)]
-    write_text(out / "report.html", render_page(title, tables, figures, headline(systems)))
+    tables = [*result_tables(runs), *removal_tables(systems), command_table(runs)]
+    shown = {**figures, **removal_pictures(systems)}
+    write_text(out / "report.html", render_page(title, tables, shown, headline(systems)))
     return {
         path.name: path for path in (*figures.values(), out / "RESULTS.md", out / "report.html")
+    }
+
+
+def removal_pictures(systems: Sequence[System]) -> dict[str, Path]:
+    """Caption and file of the picture that pruning drew, for the first run of each system."""
+    return {
+        f"Pruning of {system.label}, seed {run.seed}": Path(run.pruning["picture"])
+        for system in systems
+        for run in system.runs[:1]
+        if "picture" in run.pruning
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from espnet_kd.evaluation.runs import Run
 from espnet_kd.evaluation.summary import COSTS, System, group, score_labels
@@ -48,6 +49,24 @@ def command_table(runs: Iterable[Run]) -> Table:
         [run.label, str(run.seed), f"`{run.command}`" if run.command else MISSING] for run in runs
     ]
     return Table("Commands", ["system", "seed", "command"], rows)
+
+
+def removal_tables(systems: Iterable[System]) -> list[Table]:
+    """What pruning removed from each pruned system, of its first run: a row per part."""
+    pruned = [(system, run) for system in systems for run in system.runs[:1] if run.pruning]
+    return [
+        Table(
+            f"What was removed: {system.label}, seed {run.seed}",
+            ["part", "before", "after", "kept"],
+            [_removal(part) for part in run.pruning.get("parts", ())],
+        )
+        for system, run in pruned
+    ]
+
+
+def _removal(part: Mapping[str, Any]) -> list[str]:
+    before, after = part["before"], part["after"]
+    return [part["name"], str(before), str(after), f"{after / before:.1%}" if before else MISSING]
 
 
 def results_markdown(runs: Sequence[Run], title: str = "Results") -> str:

@@ -18,6 +18,7 @@ one system: tables show their mean ± standard deviation and their number.
         {"task": "SID", "metric": "accuracy", "value": 91.0, "unit": "%", "direction": "higher"}
       ],
       "profile": {"parameters": {"total": 26448448}},
+      "pruning": {"target": 0.75, "reached": 0.7504},
       "curves": "../exp/student/tensorboard"
     }
 
@@ -29,6 +30,9 @@ one system: tables show their mean ± standard deviation and their number.
 ``profile``
     what ``python -m espnet_kd.bin.profile DIR --json OUT`` wrote (the object itself, or the path
     of the file). Optional; without it the run is left out of the trade-off plot.
+``pruning``
+    the content of ``pruning.json`` that ``python -m espnet_kd.bin.prune`` wrote, and as ``picture``
+    the path of its figure. Optional.
 ``curves``
     training curves: a folder of TensorBoard event files (ESPnet: ``exp/…/tensorboard``), an ESPnet
     ``train.log``, or the numbers themselves, ``{"valid/loss": [[update, value], …]}``. Optional.
@@ -96,6 +100,8 @@ class Run:
     """What distinguishes the system, in a few words."""
     profile: dict[str, Any] = field(default_factory=dict)
     """Parameters, MACs, real-time factor and memory (``espnet_kd.bin.profile``)."""
+    pruning: dict[str, Any] = field(default_factory=dict)
+    """What was removed (``espnet_kd.bin.prune``), with ``picture``: absolute after loading."""
     curves: str | dict[str, list[list[float]]] = ""
     """Training curves: absolute path after loading, or the numbers."""
 
@@ -138,6 +144,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     folder = Path(path).resolve().parent
     if isinstance(values.get("profile"), str):
         values["profile"] = _read_object(folder / values["profile"])
+    pruning = values.get("pruning")
+    if isinstance(pruning, dict) and isinstance(pruning.get("picture"), str):
+        pruning["picture"] = str(folder / pruning["picture"])
     if isinstance(values.get("curves"), str) and values["curves"]:
         values["curves"] = str(folder / values["curves"])
     return Run.from_dict(values, source=str(path))
@@ -149,6 +158,19 @@ def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     if not runs:
         raise KDError("no run JSON given: pass at least one file, e.g. --runs results/*.json")
     return sorted(runs, key=lambda run: ROLES.index(run.role))
+
+
+def load_scores(folder: str | os.PathLike[str]) -> tuple[Score, ...]:
+    """Read the ``score.json`` of every task's folder below ``folder``, in the order of their names.
+
+    Raises:
+        KDError: a file is damaged.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("*/score.json")):
+        values = _read_object(path)
+        found.append(Score(**{key: values[key] for key in Score.__dataclass_fields__}))
+    return tuple(found)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -171,6 +193,8 @@ def _problems(values: Mapping[str, Any]) -> list[str]:
         problems.append(f"role {values['role']!r}: expected one of {', '.join(ROLES)}")
     if not isinstance(values.get("profile", {}), Mapping):
         problems.append("profile: expected an object or the path of a file")
+    if not isinstance(values.get("pruning", {}), Mapping):
+        problems.append("pruning: expected the content of pruning.json")
     scores = values.get("scores", [])
     if not isinstance(scores, (list, tuple)):
         return [*problems, "scores: expected a list"]

@@ -13,8 +13,10 @@ COSTS = {
     "MACs (G)": (("macs", "total"), 1e-9),
     "RTF (CPU)": (("time", "rtf_cpu"), 1.0),
     "Peak memory (MiB)": (("memory", "peak_mib"), 1.0),
+    "Removed (%)": (("pruning", "reached"), 100.0),
+    "Off target (%)": (("pruning", "off_target"), 100.0),
 }
-"""Cost's column head to its place in the profile and its scale."""
+"""Cost's column head to its place in the profile (or what pruning wrote) and its scale."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def score_labels(systems: Iterable[System]) -> list[str]:
 
 
 def _number(run: Run, keys: Sequence[str]) -> float | None:
-    value: object = run.profile
+    value: object = {**run.profile, "pruning": run.pruning}
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return float(value) if isinstance(value, (int, float)) else None

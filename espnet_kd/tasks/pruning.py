@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder
-from espnet_kd.pruning import PruneReport, StructuredPruning, prune_encoder
+from espnet_kd.pruning import PruneReport, PruningConfig, StructuredPruning, prune_encoder
 from espnet_kd.utils.files import write_json, write_text
 from espnet_kd.utils.weights import load_strictly
 
@@ -53,6 +53,18 @@ def read_log(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete]
 
 
+def against_target(report: PruneReport, options: PruningConfig) -> dict[str, Any]:
+    """How near the pruned encoder came: ``measure``, ``target``, ``reached`` and ``off_target``."""
+    before, after = report.parameters if options.target == "params" else report.macs
+    reached = 1.0 - after / before
+    return {
+        "measure": options.target,
+        "target": options.target_sparsity,
+        "reached": reached,
+        "off_target": abs(reached - options.target_sparsity),
+    }
+
+
 def export_pruned(
     student: SpeechEncoder, pruning: StructuredPruning, states: Mapping[str, Tensor], folder: Path
 ) -> PruneReport:
@@ -73,6 +85,6 @@ def export_pruned(
         student, gates.eval().gates.masks(), exact=pruning.options.exact_statistics
     )
     pruned.save_pretrained(folder)
-    write_json(folder / REPORT, report.to_dict())
+    write_json(folder / REPORT, {**report.to_dict(), **against_target(report, pruning.options)})
     write_text(folder / "pruning.txt", report.table() + "\n")
     return report

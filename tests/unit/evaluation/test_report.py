@@ -10,9 +10,10 @@ import pytest
 from matplotlib.image import imread
 
 from espnet_kd.bin import report
-from espnet_kd.evaluation.plots import Point, pareto_front
+from espnet_kd.evaluation.plots import Point, pareto_front, plot_curves
 from espnet_kd.evaluation.report import headline, tradeoff_panels, write_report
-from espnet_kd.evaluation.results import results_markdown
+from espnet_kd.evaluation.results import removal_tables, results_markdown
+from espnet_kd.evaluation.runs import Run
 from espnet_kd.evaluation.summary import Statistic, group
 from tests.unit.evaluation.made_up import experiment, run, save
 
@@ -61,6 +62,30 @@ def test_results_rows() -> None:
     text = results_markdown(experiment())
     assert "| small student | student | 7.00 ± 1.41 (n=2) | 93.00 ± 1.41 (n=2) | 1 | 2 |" in text
     assert "| alone | baseline | 20.00 | 80.00 | – | – | – | – |" in text
+
+
+def pruned(picture: Path, seed: int, off: float) -> Run:
+    """A run whose first convolution lost half of its channels."""
+    parts = [{"name": "conv 0", "before": 8, "after": 4}, {"name": "x", "before": 0, "after": 0}]
+    pruning = {"target": 0.5, "reached": 0.5 + off, "off_target": off, "parts": parts}
+    more = {"pruning": {**pruning, "picture": str(picture)}, "curves": ""}
+    return run("cut", "student", 5.0, seed=seed, **more)
+
+
+def test_pruning_is_shown_with_its_distance_from_the_target(tmp_path: Path) -> None:
+    plot_curves({}, tmp_path / "pruning.png")
+    runs = [pruned(tmp_path / "pruning.png", seed, off) for seed, off in ((4, 0.004), (5, 0.008))]
+    written = write_report([*experiment(), *runs], tmp_path / "out")
+    table = written["RESULTS.md"].read_text(encoding="utf-8")
+    assert "Removed (%) | Off target (%) |" in table
+    assert re.search(r"\| cut .*\| 50\.6 \| 0\.6 \|", table)
+    assert re.search(r"\| big teacher .*\| – \| – \|", table)
+    page = written["report.html"].read_text(encoding="utf-8")
+    assert page.count("Pruning of cut (digits), seed 4") == 2, "caption and image of one seed"
+    assert page.count("data:image/png") == 3
+    assert "<h2>What was removed: cut (digits), seed 4</h2>" in page
+    (removed,) = removal_tables(group(runs))
+    assert removed.rows == [["conv 0", "8", "4", "50.0%"], ["x", "0", "0", "–"]]
 
 
 def test_a_table_per_corpus() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espnet_kd.errors import ConfigError, KDError
-from espnet_kd.evaluation.runs import Run, load_run, load_runs
+from espnet_kd.evaluation.runs import Run, load_run, load_runs, load_scores
 from tests.unit.evaluation.made_up import experiment, run, save
 
 
@@ -29,6 +29,29 @@ def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     text = (module.__doc__ or "").partition("json\n")[2].partition("\n\n``role``")[0]
     loaded = Run.from_dict(json.loads(text))
     assert [score.label for score in loaded.scores] == ["ASR WER % ↓", "SID accuracy % ↑"]
+
+
+def test_the_picture_of_a_pruning_is_relative_to_the_file(tmp_path: Path) -> None:
+    pruning = {"reached": 0.5, "picture": "../pruned/pruning.png"}
+    run("a", "student", 3.0, pruning=pruning).save(tmp_path / "run.json")
+    loaded = load_run(tmp_path / "run.json").pruning
+    assert loaded == {"reached": 0.5, "picture": str(tmp_path / "../pruned/pruning.png")}
+    with pytest.raises(ConfigError, match="pruning: expected the content"):
+        Run.from_dict({"name": "a", "role": "student", "scores": [], "pruning": "x.json"})
+
+
+def test_scores_of_all_tasks(tmp_path: Path) -> None:
+    for task, value in (("sid", 80.0), ("asr", 12.5)):
+        values = {"task": task.upper(), "metric": "m", "value": value, "unit": "%"}
+        (tmp_path / task).mkdir()
+        text = json.dumps({**values, "direction": "lower", "split": "test"})
+        (tmp_path / task / "score.json").write_text(text)
+    found = load_scores(tmp_path)
+    assert [(score.label, score.value) for score in found] == [
+        ("ASR m % ↓", 12.5),
+        ("SID m % ↓", 80.0),
+    ]
+    assert load_scores(tmp_path / "nowhere") == ()
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
