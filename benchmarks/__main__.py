@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("inference.py", "training_step.py")
+SCRIPTS = ("inference.py", "training_step.py", "pruning_step.py", "pruned_inference.py")
 
 
 def main() -> int:
