@@ -10,19 +10,10 @@ from typing import Any
 
 import yaml
 
-from espnet_kd.evaluation.runs import Run, Score
+from espnet_kd.errors import KDError
+from espnet_kd.evaluation.runs import Run, Score, load_scores
 
 ROLES = {"teacher": "teacher", "student": "student"}
-KEYS = ("task", "metric", "value", "direction", "unit")
-
-
-def scores_of(folder: Path) -> tuple[Score, ...]:
-    """The scores of one model, in the order of the tasks' names."""
-    found = []
-    for path in sorted(folder.glob("*/score.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Score(**{key: values[key] for key in KEYS}))
-    return tuple(found)
 
 
 def compare(name: str, scores: tuple[Score, ...], published: dict[str, float]) -> list[str]:
@@ -40,6 +31,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def removed(exp: Path) -> dict[str, Any]:
+    """What pruning removed, with its picture as seen from ``results``; empty without pruning."""
+    values = read_json(exp / "pruned" / "pruning.json")
+    return {**values, "picture": "../pruned/pruning.png"} if values else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--exp", type=Path, required=True)
@@ -52,7 +49,10 @@ def main() -> None:
     args = parser.parse_args()
     table = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
     for name in args.models:
-        scores = scores_of(args.exp / "downstream" / name)
+        try:
+            scores = load_scores(args.exp / "downstream" / name)
+        except KDError as error:
+            sys.exit(f"collect.py: {error}")
         if not scores:
             sys.exit(f"no score of {name} in {args.exp}/downstream; run ./run.sh --stage 5")
         curves = Path(args.curves, "tensorboard")
@@ -64,6 +64,7 @@ def main() -> None:
             corpus="LibriSpeech",
             command=args.command,
             profile=read_json(args.exp / f"{name}.profile.json"),
+            pruning=removed(args.exp) if name == "student" else {},
             curves=f"../{curves}" if name == "student" and (args.exp / curves).is_dir() else "",
         )
         run.save(args.exp / "results" / f"{name}.json")

@@ -22,7 +22,7 @@ from tests.integration.toy_librispeech import make_teacher
 ROOT = Path(__file__).resolve().parents[3]
 RECIPES = ROOT / "egs" / "librispeech"
 COMMON = RECIPES / "common"
-ARMHUBERT = RECIPES / "armhubert1" / "local"
+ARMHUBERT, DPHUBERT = (RECIPES / name / "local" for name in ("armhubert1", "dphubert1"))
 
 
 def script(name: str, folder: Path = COMMON) -> ModuleType:
@@ -69,6 +69,39 @@ def test_every_experiment_has_a_plan_and_a_published_row(config, monkeypatch, ca
     assert batch * accumulate == (36 if "100h" in config.stem else 144)
     published = yaml.safe_load((COMMON / "published.yaml").read_text())
     assert config.stem in published or config.stem == "armwavlm_s_100h"
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [(1, (160, 4)), (2, (160, 2)), (3, (640 / 6, 2)), (4, (160, 1)), (8, (80, 1)), (40, (16, 1))],
+)
+def test_published_seconds_per_update(processes, expected):
+    assert script("seconds_plan", DPHUBERT).plan(640, processes, 160, 15.625) == expected
+
+
+def test_more_gpus_than_seconds():
+    with pytest.raises(ValueError, match=r"64 processes .* 10 s for a batch.*use fewer GPUs"):
+        script("seconds_plan", DPHUBERT).plan(640, 64, 160, 15.625)
+
+
+@pytest.mark.parametrize(
+    "config", sorted((ROOT / "conf" / "dphubert").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_updates_are_the_published_ones_on_any_number_of_gpus(config, monkeypatch, capsys):
+    words = ["--config", config, "--processes", 2]
+    call(script("seconds_plan", DPHUBERT), monkeypatch, *words)
+    assert capsys.readouterr().out == "160 2 2000\n"
+    call(script("seconds_plan", DPHUBERT), monkeypatch, *words, "--per_gpu", 40)
+    assert capsys.readouterr().out == "40 8 8000\n"
+
+
+def test_a_group_of_layers_publishes_its_projection_for_each():
+    own = {f"projections.{i}.{part}": torch.full((1,), i) for i in (0, 1)
+           for part in ("weight", "bias")}  # fmt: skip
+    publish = script("publish", DPHUBERT).published_projections
+    groups = {name: int(value) for name, value in publish(own, {}).items() if "bias" in name}
+    assert groups == {"0.bias": 0, "1.bias": 1, "2.bias": 1, "3.bias": 1}
+    assert publish(own, {"distill_mode": "predlayer"}) == {}
 
 
 # --- Downloads
