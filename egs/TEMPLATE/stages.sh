@@ -145,6 +145,23 @@ wait_all() {
     return $failed
 }
 
+# start_job MOST COMMAND...: run it in the background, as soon as fewer than MOST jobs are running.
+kd_jobs=()
+start_job() {
+    local most=$1
+    shift
+    while (($(jobs -pr | wc -l) >= most)); do wait -n || true; done
+    "$@" &
+    kd_jobs+=($!)
+}
+
+# finish_jobs: wait for all that start_job started; fail if any failed, after all have ended.
+finish_jobs() {
+    local started=("${kd_jobs[@]}")
+    kd_jobs=()
+    wait_all "${started[@]}"
+}
+
 # Stop the background jobs of this recipe when it is interrupted or fails.
 kd_stop_jobs() {
     local pids

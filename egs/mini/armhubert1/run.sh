@@ -36,70 +36,15 @@ python=""          # interpreter; found when empty
 . ../../TEMPLATE/parse_options.sh
 . ./path.sh
 . ./cmd.sh
-
-kind=${corpus%%:*}
-tag=${tag:-$kind}
-size=mini
-if $smoke; then
-    tag+=_smoke
-    size=smoke
-fi
-data=$datadir/$tag
-expdir=$expdir/$tag
-. ../../TEMPLATE/stages.sh
+. ../../TEMPLATE/mini.sh
 stages_check 0 8
 
-train_options() { # SET CODES(true|false): data of one part, as ESPnet options
-    local part=$1
-    for which in train valid; do
-        local folder=$data/$train_set
-        if [ $which = valid ]; then folder=$data/$valid_set; fi
-        printf -- ' --%s_data_path_and_name_and_type %s/wav.scp,speech,sound' $which "$folder"
-        if $part; then
-            printf -- ' --%s_data_path_and_name_and_type %s/codes,codes,text_int' $which "$folder"
-        fi
-        printf -- ' --%s_shape_file %s/utt2num_samples' $which "$folder"
-    done
-}
-
-smoke_options=""
-if $smoke; then smoke_options="--max_epoch 1 --num_iters_per_epoch 3 --batch_bins 200000"; fi
-# Lines of the training logs that the terminal shows, and how much of them.
-watch='epoch results|% done|[Ee]rror:|[Rr]esum'
-watch_edit='s/^\[[^]]*\] [0-9 :,-]+\([^)]*\) [A-Z]+: //
-s/\[train\][^[]* loss=([^,]+),[^[]*\[valid\] loss=([^,]+).*/train loss \1, valid loss \2/'
-export watch
-
-train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resumes it if it stopped
-    local name=$1 config=$2 codes=$3 threads=$4 command
-    local mark=$seed_dir/$name/.done_train
-    shift 4
-    # shellcheck disable=SC2046,SC2086
-    command=("$python" -m espnet_kd.bin.ssl_distill_train --config "$config" --seed "$seed"
-        --ngpu "$ngpu" --num_workers 0 --output_dir "$seed_dir/$name" $(train_options "$codes")
-        $smoke_options "$@")
-    local made_from=("${command[@]}" "$(cksum <"$config")" "$(cksum <"$data/$train_set/wav.scp")")
-    if is_done "$mark" "${made_from[@]}"; then return; fi
-    watch_edit="$watch_edit;s/^/    $name: /" ${cuda_cmd} --gpu "$ngpu" \
-        --num_threads "$threads" "$seed_dir/log/train_$name.log" \
-        "${command[@]}" &
-    # A shell that waits hears signals at once; the training has to hear them too.
-    # shellcheck disable=SC2064
-    trap "kill $! 2>/dev/null; exit 143" TERM
-    wait_all $!
-    trap 'exit 143' TERM
-    mark_done "$mark" "${made_from[@]}"
-}
-
 if stage 0 "Checks" "seconds" "versions of the packages, and room on the disk"; then
-    "$python" local/check.py --corpus "$corpus" --min_free_gb 1
+    "$python" ../../TEMPLATE/check.py --corpus "$corpus" --min_free_gb 1
 fi
 
 if stage 1 "Data" "30 s, 100 MB" "three good data folders"; then
-    watch="" ${train_cmd} "$expdir/log/prepare_data.log" \
-        "$python" -m espnet_kd.bin.prepare_data --corpus "$corpus" --out "$data" --size "$size" \
-        --processes "$nj" --speaker_id true
-    "$python" -m espnet_kd.bin.check_data "$data/$train_set" "$data/$valid_set" "$data/test-clean"
+    prepare_speech
 fi
 
 if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB" \
@@ -107,16 +52,7 @@ if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB" \
     need "$data/$train_set/wav.scp" 1
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
-        if [ ! -s "$data/$train_set/codes" ] || [ ! -s "$data/$valid_set/codes" ]; then
-            watch="" ${train_cmd} "$expdir/log/make_clusters.log" \
-                "$python" -m espnet_kd.bin.make_clusters "$data/$train_set" "$data/$valid_set" \
-                --num_classes "$num_classes"
-        fi
-        # shellcheck disable=SC2086
-        train teacher conf/train_teacher.yaml true "$nj" $teacher_args
-        # The teacher has to predict masked sounds far better than chance, or it teaches nothing.
-        "$python" local/check_teacher.py "$seed_dir/teacher" --num_classes "$num_classes" \
-            --smoke "$smoke"
+        train_teacher
     done
 fi
 
@@ -125,17 +61,13 @@ if stage 3 "Distil the student; train the baseline without a teacher" "5 minutes
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
         need "$seed_dir/teacher/student/config.json" 2 "the teacher of seed $seed"
-        pids=()
         # shellcheck disable=SC2086
-        train student conf/distil_student.yaml false 1 --teacher "$seed_dir/teacher/student" \
-            $student_args &
-        pids+=($!)
-        if ((nj < 2)); then wait_all "${pids[@]}"; pids=(); fi
+        start_job "$nj" train student conf/distil_student.yaml false 1 \
+            --teacher "$seed_dir/teacher/student" $student_args
         # shellcheck disable=SC2086
-        train no_teacher conf/train_no_teacher.yaml true 1 $student_args &
-        pids+=($!)
-        wait_all "${pids[@]}"
+        start_job "$nj" train no_teacher conf/train_no_teacher.yaml true 1 $student_args
     done
+    finish_jobs
 fi
 
 if stage 4 "Export and profile" "20 s per seed" "a third of the teacher's parameters"; then
@@ -143,27 +75,22 @@ if stage 4 "Export and profile" "20 s per seed" "a third of the teacher's parame
         seed_dir=$expdir/seed$seed
         need "$seed_dir/student/student/config.json" 3 "the student of seed $seed"
         need "$seed_dir/no_teacher/student/config.json" 3 "the baseline of seed $seed"
-        "$python" local/export.py --seed_dir "$seed_dir" --seed "$seed"
+        "$python" ../../TEMPLATE/random_student.py --like "$seed_dir/student/student" \
+            --seed "$seed" --out "$seed_dir/untrained"
+        models=()
+        for model in teacher student no_teacher; do
+            models+=("$model=$seed_dir/$model/student")
+        done
+        models+=("untrained=$seed_dir/untrained")
+        "$python" ../../TEMPLATE/gather_models.py --models "${models[@]}" --out "$seed_dir/models"
     done
 fi
 
 if stage 5 "S3PRL downstream: ${tasks}" "3 minutes per seed, 40 MB" \
     "the student above both baselines"; then
-    override=""
-    if $smoke; then
-        override="config.runner.total_steps=4,,config.runner.eval_step=4,,config.runner.save_step=4"
-    fi
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
-        need "$seed_dir/models/student/config.json" 4 "the models of seed $seed"
-        models=()
-        for model in teacher student no_teacher untrained; do
-            models+=("$model=$seed_dir/models/$model")
-        done
-        # shellcheck disable=SC2086
-        "$python" ../../TEMPLATE/downstream_jobs.py --corpus "$data/corpus/corpus.json" \
-            --models "${models[@]}" --tasks $tasks --conf conf --out "$seed_dir/downstream" \
-            --seed "$seed" --nj "$nj" --override "$override"
+        downstream teacher student no_teacher untrained
     done
 fi
 
@@ -178,7 +105,8 @@ if stage 6 "Table, plots, RESULTS.md" "5 s" "one row per system in RESULTS.md"; 
     done
     "$python" -m espnet_kd.bin.report --runs "${runs[@]}" --out "$expdir/report" \
         --title "ARMHuBERT in miniature on $tag"
-    "$python" local/verdict.py "${runs[@]}" --smoke "$smoke"
+    "$python" ../../TEMPLATE/verdict.py "${runs[@]}" --smoke "$smoke" \
+        --pairs student:untrained student:no_teacher student:teacher
 fi
 
 if stage 7 "Pack the student" "seconds"; then

@@ -175,3 +175,25 @@ def test_an_attended_command_ends_with_the_recipe(tmp_path):
     process.terminate()
     assert process.wait() == 143
     assert (tmp_path / "saved").exists()
+
+
+JOB = """
+job() { echo "on $1"; sleep 0.1; echo "off $1"; return $2; }
+"""
+
+
+def test_jobs_run_so_many_at_a_time(tools):
+    code = JOB + "for i in 1 2 3 4; do start_job 2 job $i 0; done; finish_jobs; echo end"
+    running, most = 0, 0
+    *lines, last = tools(code).splitlines()
+    for line in lines:
+        running += 1 if line.startswith("on") else -1
+        most = max(most, running)
+    assert (len(lines), most, last) == (8, 2, "end")
+
+
+def test_a_failed_job_is_not_forgotten(tools):
+    code = JOB + "start_job 2 job 1 7; start_job 2 job 2 0; start_job 1 job 3 0\n"
+    said = tools(code + "finish_jobs || echo failed; finish_jobs && echo nothing left")
+    assert said.splitlines()[-2:] == ["failed", "nothing left"]
+    assert said.count("off") == 3
