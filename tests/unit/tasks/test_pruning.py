@@ -1,0 +1,202 @@
+"""Pruning in SSLDistillModel: what is added to the loss, logged, optimised and exported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import tiny_student, tiny_teacher
+
+from espnet_kd import load_model
+from espnet_kd.encoder import SpeechEncoder
+from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.optim import ScheduledAdamW
+from espnet_kd.pruning import PruningError, StructuredPruning
+from espnet_kd.tasks.hooks import RunInfo
+from espnet_kd.tasks.layer_distill import PROJECTIONS
+from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
+from espnet_kd.tasks.options import DistillConfig
+from espnet_kd.tasks.pruning import LOG, PruningLog, read_log
+from espnet_kd.tasks.ssl_model import SSLDistillModel
+from espnet_kd.tasks.teacher import EncoderTeacher
+
+PRUNING = {"target_sparsity": 0.3, "sparsity_warmup": 4, "log_every": 2}
+DISTILL = {"objectives": {"layer_distill": {"distill_layers": "0.1,3"}}}
+PHASE_1 = {**DISTILL, "pruning": PRUNING}
+NO_DROPOUT = dict.fromkeys(
+    ("dropout", "attention_dropout", "activation_dropout", "dropout_input"), 0.0
+)
+
+
+def copy_of_teacher(conf: dict) -> SSLDistillModel:
+    teacher = tiny_teacher(**NO_DROPOUT)
+    student = SpeechEncoder.from_config(teacher.config)
+    student.load_state_dict(teacher.state_dict())
+    model = SSLDistillModel(student, DistillConfig.from_dict(conf), seed=3)
+    model.attach_teacher(EncoderTeacher("teacher", teacher))
+    return model
+
+
+def batch(speech) -> dict:
+    return {"speech": speech[0], "speech_lengths": speech[1], "utt_id": ["a", "b", "c"]}
+
+
+def run_info(folder: Path, rank: int = 0) -> RunInfo:
+    tiny_teacher(**NO_DROPOUT).save_pretrained(folder / "teacher")
+    return RunInfo(folder, 0, rank, 1, 1, str(folder / "teacher"), {})
+
+
+def test_training_adds_the_lagrangian_and_validation_shows_it(speech) -> None:
+    model = copy_of_teacher(PHASE_1)
+    model.num_updates += 2
+    loss, stats, _ = model(**batch(speech))
+    assert stats["sparsity_target"].item() == pytest.approx(0.15)
+    assert loss.item() == pytest.approx((stats["loss_distill"] + stats["loss_reg"]).item())
+    loss.backward()
+    assert model.pruning is not None
+    assert all(p.grad is not None for p in model.pruning.parameters())
+    model.eval()
+    with torch.no_grad():
+        valid, stats, _ = model(**batch(speech))
+    assert valid.item() == pytest.approx(stats["loss_distill"].item())
+
+
+def test_one_sample_of_the_gates_serves_a_whole_batch(speech) -> None:
+    model = copy_of_teacher(PHASE_1)
+    torch.manual_seed(5)
+    first = model(**batch(speech))[0]
+    torch.manual_seed(5)
+    assert model(**batch(speech))[0].item() == first.item()
+    assert model(**batch(speech))[0].item() != first.item()
+
+
+def test_an_attention_reusing_student_is_pruned_under_the_masking_loss(
+    teacher, speech, tmp_path: Path
+) -> None:
+    """Two methods in one run, by configuration alone."""
+    student = SpeechEncoder.from_config(tiny_student(**NO_DROPOUT))
+    conf = DistillConfig.from_dict({"objectives": {"masking_distill": {}}, "pruning": PRUNING})
+    model = SSLDistillModel(student, conf, seed=3)
+    model.attach_teacher(teacher)
+    loss, stats, _ = model(**batch(speech))
+    assert {"rec_loss", "hint_loss", "loss_reg"} <= set(stats)
+    loss.backward()
+    assert model.pruning is not None
+    with torch.no_grad():
+        for name, gate in model.pruning.gates.named_gates():
+            gate.log_alpha[: len(gate.log_alpha) // 2] = -9.0 if "interm" in name else 5.0
+    model.export(model.state_dict(), tmp_path)
+    pruned = load_model(tmp_path)
+    assert [layer.attention for layer in pruned.config.layers] == ["full", "reused", "full"]
+    assert all(layer.ffn_dim <= 8 for layer in pruned.config.layers)
+    assert pruned(*speech).hidden_states[-1].shape[-1] == 16
+
+
+def test_the_log_forgets_what_was_not_saved(tmp_path: Path) -> None:
+    model = copy_of_teacher(PHASE_1)
+    model.start_run(run_info(tmp_path))
+    for _ in range(6):
+        model.updated()
+    assert [line["updates"] for line in read_log(tmp_path / LOG)] == [2, 4, 6]
+    with (tmp_path / LOG).open("a") as stream:
+        stream.write('{"updates": 8, "spars')  # killed while writing
+    model.num_updates.fill_(4)
+    model.start_epoch(2)
+    assert [line["updates"] for line in read_log(tmp_path / LOG)] == [2, 4]
+
+
+def test_only_the_first_process_writes_the_log(tmp_path: Path) -> None:
+    model = copy_of_teacher(PHASE_1)
+    model.start_run(run_info(tmp_path, rank=1))
+    model.updated()
+    model.updated()
+    assert not (tmp_path / LOG).exists()
+    assert PruningLog(tmp_path / LOG, 1).drop_after(0) is None
+
+
+def test_export_prunes_and_keeps_the_projections(speech, tmp_path: Path) -> None:
+    model = copy_of_teacher(PHASE_1)
+    assert model.pruning is not None
+    with torch.no_grad():
+        for name, gate in model.pruning.gates.named_gates():
+            if name.startswith("interm"):
+                gate.log_alpha.fill_(9.0)[::2] = -9.0
+    model.export(model.state_dict(), tmp_path)
+    pruned = load_model(tmp_path)
+    assert [layer.ffn_dim for layer in pruned.config.layers] == [8, 8, 8]
+    report = json.loads((tmp_path / "pruning.json").read_text())
+    assert report["sparsity"] > 0
+    assert "layer 0 units" in (tmp_path / "pruning.txt").read_text()
+    second = {"layer_distill": {"distill_layers": "0.1,3", "projections": str(tmp_path)}}
+    phase_2 = SSLDistillModel(pruned, DistillConfig.from_dict({"objectives": second}))
+    for objective in phase_2.objectives.values():
+        objective.start_run()
+    first = model.objectives["layer_distill"].state_dict()
+    for name, tensor in phase_2.objectives["layer_distill"].state_dict().items():
+        assert torch.equal(tensor, first[name])
+
+
+def test_a_run_that_closed_everything_is_refused(tmp_path: Path) -> None:
+    model = copy_of_teacher(PHASE_1)
+    assert model.pruning is not None
+    with torch.no_grad():
+        for name, gate in model.pruning.gates.named_gates():
+            if name.startswith("head"):
+                gate.log_alpha.fill_(-9.0)
+    with pytest.raises(PruningError, match="attention"):
+        model.export(model.state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["missing", "damaged", "other layers"])
+def test_wrong_projections(broken: str, tmp_path: Path) -> None:
+    if broken == "damaged":
+        (tmp_path / PROJECTIONS).write_bytes(b"no safetensors")
+    elif broken == "other layers":
+        other = copy_of_teacher({"objectives": {"layer_distill": {"distill_layers": "3"}}})
+        other.export(other.state_dict(), tmp_path)
+    options = {"distill_layers": "0.1,3", "projections": str(tmp_path)}
+    model = copy_of_teacher({"objectives": {"layer_distill": options}})
+    with pytest.raises(CheckpointError, match=PROJECTIONS):
+        model.objectives["layer_distill"].start_run()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"distill_layers": "0.9"}, "distill_layers names"),
+        ({"distill_layers": "0.1", "teacher_width": 20}, "teacher_width: 16"),
+    ],
+)
+def test_misfits(options: dict, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        copy_of_teacher({"objectives": {"layer_distill": options}})
+
+
+def test_three_groups_of_parameters() -> None:
+    model = copy_of_teacher(PHASE_1)
+    args = argparse.Namespace(optim="adamw", optim_conf={"lr": 1e-3, "weight_decay": 0.0})
+    main, gates, multipliers = pruning_optimizer(args, model).param_groups
+    assert (main["lr"], gates["lr"], multipliers["lr"]) == (1e-3, 0.02, 0.02)
+    assert not main["maximize"]
+    assert multipliers["maximize"]
+    assert isinstance(model.pruning, StructuredPruning)
+    assert len(gates["params"]) == len(list(model.pruning.gates.parameters()))
+    trained = {id(p) for group in (main, gates, multipliers) for p in group["params"]}
+    assert trained == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_the_published_optimiser_of_the_arm_family_can_ascend_too() -> None:
+    model = copy_of_teacher(PHASE_1)
+    args = argparse.Namespace(optim="scheduled_adamw", optim_conf={"lr": 1e-3})
+    optimizer = pruning_optimizer(args, model)
+    assert isinstance(optimizer, ScheduledAdamW)
+    assert [group["maximize"] for group in optimizer.param_groups] == [False, False, False, True]
+
+
+def test_optimisers_that_cannot_ascend_are_refused() -> None:
+    problems = pruning_optimizer_problems(argparse.Namespace(optim="rprop2"))
+    assert problems == []  # unknown names are ESPnet's to refuse
+    assert "adamw" in pruning_optimizer_problems(argparse.Namespace(optim="lbfgs"))[0]
