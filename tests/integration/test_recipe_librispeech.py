@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 
 from tests.integration.toy_librispeech import STUDENT, Toy, make_toy
 
-# A group of its own: its work is done by subprocesses, which need no toolkit in this worker.
+# A group of its own: its commands run in forks of one process that has the toolkits.
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(1200),
@@ -29,12 +28,12 @@ EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return make_toy(tmp_path_factory.mktemp("librispeech"))
+def toy(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Toy:
+    return make_toy(tmp_path_factory.mktemp("librispeech"), warm_python)
 
 
 def command(toy: Toy, *options: str) -> list[str]:
-    words = [str(RECIPE / "run.sh"), f"--python={sys.executable}", *toy.options]
+    words = [str(RECIPE / "run.sh"), f"--python={toy.python}", *toy.options]
     return [*words, *options]
 
 

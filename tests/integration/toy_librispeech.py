@@ -28,14 +28,15 @@ STUDENT = {
     "head_dim": WIDTH,
     "layers": {"num_heads": 2, "head_dim": 8, "ffn_dim": 24, "reuse_pattern": [True, False]},
 }
-MORE_SPLITS = {"train-clean-360": 3, "train-other-500": 3}
+MORE_SPLITS = {"train-clean-360": 3, "train-other-500": 3, "dev-other": 2}
 
 
 @dataclass(frozen=True)
 class Toy:
-    """Where everything is."""
+    """Where everything is, and what starts the recipe's commands."""
 
     root: Path
+    python: Path
 
     @property
     def options(self) -> list[str]:
@@ -60,7 +61,7 @@ class Toy:
 
 
 def make_more_splits(root: Path) -> None:
-    """The other two thirds of the 960 hours."""
+    """The rest of the 960 hours, and of the validation set."""
     for number, (split, count) in enumerate(MORE_SPLITS.items(), start=20):
         folder = root / split / str(number) / "10"
         names = [f"{number}-10-{index:04d}" for index in range(count)]
@@ -70,8 +71,8 @@ def make_more_splits(root: Path) -> None:
         (folder / f"{number}-10.trans.txt").write_text("".join(lines))
 
 
-def make_teacher(folder: Path) -> None:
-    """A random HuBERT of two layers in our own format."""
+def make_teacher(folder: Path, name: str = "hubert_base") -> None:
+    """A random HuBERT or WavLM of two layers in our own format."""
     import torch
 
     from espnet_kd.encoder import SpeechEncoder
@@ -79,7 +80,7 @@ def make_teacher(folder: Path) -> None:
     from espnet_kd.encoder.config import LayerConfig
 
     layers = [LayerConfig(num_heads=2, head_dim=6, ffn_dim=24) for _ in range(2)]
-    config = architecture("hubert_base").replace(
+    config = architecture(name).replace(
         layers=layers, conv_layers=CONV, embed_dim=WIDTH, pos_conv_kernel=8, pos_conv_groups=2
     )
     torch.manual_seed(0)
@@ -104,7 +105,7 @@ def make_superb_conf(folder: Path) -> None:
         (folder / f"superb_{task}.yaml").write_text(yaml.safe_dump(conf))
 
 
-def make_toy(root: Path) -> Toy:
+def make_toy(root: Path, python: Path) -> Toy:
     """Write all of it."""
     make_libri(root / "LibriSpeech")
     make_more_splits(root / "LibriSpeech")
@@ -112,4 +113,4 @@ def make_toy(root: Path) -> Toy:
     make_commands(root / "speech_commands", root / "speech_commands_test")
     make_teacher(root / "teacher")
     make_superb_conf(root / "superb")
-    return Toy(root)
+    return Toy(root, python)

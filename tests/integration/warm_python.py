@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -84,10 +85,22 @@ def attend(connection: socket.socket) -> None:
             os.close(stream)
         execute(**request)
     connection.sendall(f"{child}\n".encode())
-    _, status = os.waitpid(child, 0)
+    status = outcome(child, connection)
     code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    connection.sendall(f"{code}\n".encode())
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(f"{code}\n".encode())
     os._exit(0)
+
+
+def outcome(child: int, connection: socket.socket) -> int:
+    """Status of a child that has ended; it is killed when its stand-in is."""
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if select.select([connection], [], [], 0.02)[0]:  # closed by the stand-in's death
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1]
 
 
 def execute(words: list[str], environ: dict[str, str], cwd: str) -> None:
