@@ -45,8 +45,10 @@ class Job:
 
     @property
     def mark(self) -> dict[str, str]:
-        """What a finished job was made from: its command and the model's weights."""
+        """What a finished job was made from: its command, its configuration and the weights."""
         digest = hashlib.sha256()
+        if "-c" in self.argv:
+            digest.update(Path(self.argv[self.argv.index("-c") + 1]).read_bytes())
         for file in sorted(self.model.glob("*")) if self.model.is_dir() else [self.model]:
             if file.is_file() and file.suffix != ".md":  # a model card changes nothing
                 digest.update(file.read_bytes())
