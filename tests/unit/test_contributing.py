@@ -71,6 +71,7 @@ def test_every_upstream_is_visited_from_s3prl():
 def test_recipes_are_there():
     assert {str(path.parent.relative_to(ROOT / "egs")) for path in RECIPES} >= {
         "mini/armhubert1",
+        "mini/dphubert1",
         "librispeech/armhubert1",
     }
 

@@ -132,7 +132,7 @@ if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB; seconds wit
 fi
 
 if stage 3 "Phase 1: distil and prune, to ${targets}" \
-    "4 minutes per seed and target, 30 MB each; the combination as much again" \
+    "about 12 minutes per seed with two targets and the combination, 100 MB" \
     "an expected sparsity that has reached its target"; then
     for seed in $seeds; do
         of_seed
@@ -149,7 +149,7 @@ if stage 3 "Phase 1: distil and prune, to ${targets}" \
 fi
 
 if stage 4 "Prune; phase 2: distil once more; the same size from random weights" \
-    "6 minutes per seed and target, 30 MB each" \
+    "about 12 minutes per seed with two targets, 200 MB" \
     "a removed share within 1 % of its target, a falling valid loss"; then
     for seed in $seeds; do
         of_seed
@@ -190,7 +190,7 @@ if stage 4 "Prune; phase 2: distil once more; the same size from random weights"
     done
 fi
 
-if stage 5 "S3PRL downstream: ${tasks}" "1 minute per seed and system, 5 MB each" \
+if stage 5 "S3PRL downstream: ${tasks}" "about 1 minute per seed and system, 5 MB each" \
     "phase 2 above the same size from random weights"; then
     for seed in $seeds; do
         of_seed
