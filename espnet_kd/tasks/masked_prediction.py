@@ -22,6 +22,7 @@ class MaskedPrediction(Objective):
     name = "masked_prediction"
     masks = True
     masks_validation = True
+    uses_final_norm = True
 
     def __init__(
         self, options: MaskedPredictionOptions, student: SpeechEncoderConfig, seed: int

@@ -68,6 +68,10 @@ class SSLDistillModel(RunHooks):
             self.student.mask_embedding.requires_grad_(False)
         if self.student.heads is not None and not heads:
             self.student.heads.requires_grad_(False)
+        normed = any(objective.uses_final_norm for objective in self._all())
+        config = self.student.config
+        if config.norm_first and not (normed and config.hidden_states == "transformers"):
+            self.student.encoder_norm.requires_grad_(False)
 
     @property
     def all_parameters_each_step(self) -> bool:

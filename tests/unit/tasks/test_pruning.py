@@ -200,3 +200,22 @@ def test_optimisers_that_cannot_ascend_are_refused() -> None:
     problems = pruning_optimizer_problems(argparse.Namespace(optim="rprop2"))
     assert problems == []  # unknown names are ESPnet's to refuse
     assert "adamw" in pruning_optimizer_problems(argparse.Namespace(optim="lbfgs"))[0]
+
+
+@pytest.mark.parametrize("name", ["layer_distill", "masked_prediction"])
+def test_a_pre_norm_student_trains_all_that_is_trainable(name: str, speech) -> None:
+    """Distributed training stops where a trainable parameter gets no gradient."""
+    student = SpeechEncoder.from_config(
+        tiny_teacher(**NO_DROPOUT, norm_first=True, hidden_states="transformers").config
+    )
+    options = {"distill_layers": "0.3"} if name == "layer_distill" else {"num_classes": 4}
+    model = SSLDistillModel(student, DistillConfig.from_dict({"objectives": {name: options}}))
+    model.attach_teacher(EncoderTeacher("teacher", tiny_teacher(**NO_DROPOUT, norm_first=True)))
+    lengths = (speech[1] - 400) // 320 + 1
+    codes = {
+        "codes": torch.zeros(3, int(lengths.max()), dtype=torch.long),
+        "codes_lengths": lengths,
+    }
+    model(**batch(speech), **(codes if name == "masked_prediction" else {}))[0].backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert student.encoder_norm.weight.requires_grad == (name == "masked_prediction")
