@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 import transformers
 
 from espnet_kd.evaluation.memory import peak_rss_mib
-from espnet_kd.evaluation.timing import Timing
+from espnet_kd.evaluation.timing import Timing, measure, use_threads
 from espnet_kd.utils.files import write_json
 
 ANCHOR = "transformers HubertModel base, sdpa"
@@ -62,6 +63,40 @@ def row(case: str, name: str, timing: Timing, anchor: Timing, peak_mib: float) -
         "ratio": timing.cpu / anchor.cpu,
         "ratio_of_least": min(timing.cpu_seconds) / min(anchor.cpu_seconds),
     }
+
+
+def compare_steps(
+    description: str | None,
+    script: str,
+    case: str,
+    step_of: Mapping[str, Callable[[], Callable[[], float]]],
+    goal: float,
+) -> None:
+    """Time training steps in turns: the body of a benchmark's ``main``.
+
+    Args:
+        description: of the benchmark, for ``--help``.
+        script: its file, run again for each memory figure.
+        case: what a step is.
+        step_of: name to a maker of steps; the first is the anchor, the last is judged. A step makes
+            one update and returns the loss before it.
+        goal: ratio of CPU seconds that the last one is to reach.
+    """
+    args = parser(description).parse_args()
+    if args.memory_of:
+        with use_threads(args.threads):
+            step_of[args.memory_of]()()
+        print_peak()
+        return
+    steps = {name: make() for name, make in step_of.items()}
+    print("losses of the first step:", {name: round(step(), 5) for name, step in steps.items()})
+    timings = measure(steps, runs=args.runs, threads=args.threads)
+    anchor, judged = next(iter(step_of)), list(step_of)[-1]
+    rows = [
+        row(case, name, timings[name], timings[anchor], memory_in_fresh_process(name, script))
+        for name in step_of
+    ]
+    show(rows, {case: goal}, args.json, judged=judged)
 
 
 def show(

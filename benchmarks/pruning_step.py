@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 
 import common
 import torch
@@ -18,12 +19,12 @@ from torch import Tensor, nn
 
 import espnet_kd
 from espnet_kd.encoder import SpeechEncoder
-from espnet_kd.evaluation.timing import measure, noise, use_threads
+from espnet_kd.evaluation.timing import noise
 from espnet_kd.losses import LayerDistillLoss
 from espnet_kd.pruning import PruningConfig, StructuredPruning
 
 CASE = "phase 1 step, 2 × 6 s"
-GOALS = {CASE: 0.75}
+GOAL = 0.75
 OURS = "espnet_kd"
 LAYERS = [[0], [4, 8, 12]]
 
@@ -114,22 +115,9 @@ def step_of(name: str) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Time both steps."""
-    args = common.parser(__doc__).parse_args()
-    if args.memory_of:
-        with use_threads(args.threads):
-            step_of(args.memory_of)()
-        common.print_peak()
-        return
-    names = [common.ANCHOR, OURS]
-    steps = {name: step_of(name) for name in names}
-    print("losses of the first step:", {name: round(step(), 5) for name, step in steps.items()})
-    timings = measure(steps, runs=args.runs, threads=args.threads)
-    rows = []
-    for name in names:
-        peak = common.memory_in_fresh_process(name, __file__)
-        rows.append(common.row(CASE, name, timings[name], timings[common.ANCHOR], peak))
-    common.show(rows, GOALS, args.json, judged=OURS)
+    """Time all steps."""
+    makers = {name: partial(step_of, name) for name in (common.ANCHOR, OURS)}
+    common.compare_steps(__doc__, __file__, CASE, makers, GOAL)
 
 
 if __name__ == "__main__":

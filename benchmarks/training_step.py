@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 
 import common
 import plain
@@ -20,13 +21,13 @@ from torch import Tensor
 import espnet_kd
 from espnet_kd.encoder import EncoderOutput, SpeechEncoder
 from espnet_kd.encoder.architectures import architecture
-from espnet_kd.evaluation.timing import measure, noise, use_threads
+from espnet_kd.evaluation.timing import noise
 from espnet_kd.losses import MaskingDistillLoss
 from espnet_kd.optim import ScheduledAdamW
 from espnet_kd.tasks.teacher import EncoderTeacher, Wish
 
 CASE = "step, 2 × 6 s"
-GOALS = {CASE: 0.7}
+GOAL = 0.7
 OURS = "espnet_kd"
 OUR_STUDENT = "transformers' teacher twice, our student"
 ANCHOR = "transformers' teacher twice, plain student"
@@ -117,22 +118,9 @@ def step_of(name: str) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Time both steps."""
-    args = common.parser(__doc__).parse_args()
-    if args.memory_of:
-        with use_threads(args.threads):
-            step_of(args.memory_of)()
-        common.print_peak()
-        return
-    names = [ANCHOR, OUR_STUDENT, OURS]
-    steps = {name: step_of(name) for name in names}
-    print("losses of the first step:", {name: round(step(), 5) for name, step in steps.items()})
-    timings = measure(steps, runs=args.runs, threads=args.threads)
-    rows = []
-    for name in names:
-        peak = common.memory_in_fresh_process(name, __file__)
-        rows.append(common.row(CASE, name, timings[name], timings[ANCHOR], peak))
-    common.show(rows, GOALS, args.json, judged=OURS)
+    """Time all steps."""
+    makers = {name: partial(step_of, name) for name in (ANCHOR, OUR_STUDENT, OURS)}
+    common.compare_steps(__doc__, __file__, CASE, makers, GOAL)
 
 
 if __name__ == "__main__":
