@@ -82,20 +82,20 @@ def step_of(name: str) -> Callable[[], float]:
     if name == OURS:
         teacher_model, student = ours().requires_grad_(False), shape.train()
 
-        def states() -> tuple[list[Tensor], list[Tensor]]:
+        def states(masks: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
             with torch.no_grad():
                 targets = teacher_model(x_BS).hidden_states
-            with pruning.applied(shape):
+            with pruning.applied(shape, masks):
                 return student(x_BS).hidden_states, targets
 
     else:
         teacher, student = common.hubert_base(), common.hubert_base()
         set_gates = gate_by_hooks(student)
 
-        def states() -> tuple[list[Tensor], list[Tensor]]:
+        def states(masks: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
             with torch.no_grad():
                 targets = hubert_states(teacher, x_BS)
-            set_gates(pruning.gates.masks())
+            set_gates(masks)
             return hubert_states(student, x_BS), targets
 
     trained = [p for p in [*student.parameters(), *loss.parameters()] if p.requires_grad]
@@ -103,7 +103,7 @@ def step_of(name: str) -> Callable[[], float]:
 
     def step() -> float:
         torch.manual_seed(1)
-        found, targets = states()
+        found, targets = states(pruning.gates.masks())
         total = loss(found, targets)["loss"] + pruning.loss(100)["loss"]
         optimiser.zero_grad()
         total.backward()
