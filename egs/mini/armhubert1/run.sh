@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ARMHuBERT in miniature: speech -> teacher -> attention-reusing student -> S3PRL scores, from
-# nothing but a package index, in about ten minutes on two cores.
+# nothing but a package index, in about a quarter of an hour on two cores.
 #
 #   ./run.sh                                  # synthetic voices
 #   ./run.sh --corpus digits:fsdd.tar.gz      # real digits (FSDD folder or archive)
