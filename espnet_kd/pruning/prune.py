@@ -8,7 +8,6 @@ Shapes: C channels, D width, E = heads x head width, F feed-forward units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -209,13 +208,3 @@ def _nothing_left(block: str, units: str) -> str:
         f"no layer has its {block} block left, the encoder would be useless; train with a lower "
         f"target_sparsity or leave {units} out of pruning_units"
     )
-
-
-def masks_from_state(state: Mapping[str, Tensor], prefix: str) -> State:
-    """Gate parameters log_alpha by gate name, from a training checkpoint."""
-    suffix = ".log_alpha"
-    return {
-        name.removeprefix(prefix).removesuffix(suffix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix) and name.endswith(suffix)
-    }

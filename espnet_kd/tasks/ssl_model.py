@@ -172,9 +172,7 @@ class SSLDistillModel(RunHooks):
             self._update_teacher_mask()
         utterances = list(utt_id) or [f"number {i}" for i in range(len(speech))]
         batch = Batch(speech, speech_lengths, codes, codes_lengths, utterances)
-        with (
-            contextlib.nullcontext() if self.pruning is None else self.pruning.applied(self.student)
-        ):
+        with self._gated():
             passes = Passes(
                 batch, self.student, self.teacher, self.masks, self._all(), training=self.training
             )
