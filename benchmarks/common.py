@@ -7,7 +7,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import transformers
+from torch import Tensor
 
 from espnet_kd.evaluation.memory import peak_rss_mib
-from espnet_kd.evaluation.timing import Timing, measure, use_threads
+from espnet_kd.evaluation.timing import Timing, measure, noise, use_threads
 from espnet_kd.utils.files import write_json
 
 ANCHOR = "transformers HubertModel base, sdpa"
+SECONDS = 10.0
+CASES = {1: "1 × 10 s", 4: "4 × 10 s"}
+"""Utterances of a forward pass, and how tables call it."""
 
 
 def hubert_base() -> transformers.HubertModel:
@@ -63,6 +68,55 @@ def row(case: str, name: str, timing: Timing, anchor: Timing, peak_mib: float) -
         "ratio": timing.cpu / anchor.cpu,
         "ratio_of_least": min(timing.cpu_seconds) / min(anchor.cpu_seconds),
     }
+
+
+def compare_forwards(
+    args: argparse.Namespace,
+    script: str,
+    forward_of: Callable[[str], Callable[[Tensor], object]],
+    names: Sequence[str],
+    goals: Mapping[str, float],
+    without_memory: Sequence[str] = (),
+) -> None:
+    """Time forward passes of 1 and 4 utterances in turns: the body of a benchmark's ``main``.
+
+    Args:
+        args: of :func:`forward_parser`.
+        script: the benchmark's file, run again for each memory figure.
+        forward_of: name to a function of (B, S) samples; the anchor is timed beside ``names``.
+        names: the models that are compared.
+        goals: case to the ratio of CPU seconds that every model is to reach.
+        without_memory: models whose making would be measured, not their running.
+    """
+    forwards = {name: forward_of(name) for name in (ANCHOR, *names)}
+    rows = []
+    for batch, case in CASES.items():
+        x_BS = noise(batch, SECONDS)
+        works = {name: partial(forward, x_BS) for name, forward in forwards.items()}
+        with torch.inference_mode():
+            timings = measure(works, runs=args.runs, threads=args.threads)
+        for name in forwards:
+            peak = float("nan")
+            if name not in without_memory:
+                peak = memory_in_fresh_process(name, script, "--batch", str(batch))
+            rows.append(row(case, name, timings[name], timings[ANCHOR], peak))
+    show(rows, dict(goals), args.json)
+
+
+def forward_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of benchmarks of forward passes."""
+    options = parser(description)
+    options.add_argument("--batch", type=int, default=1, help="only with --memory_of")
+    return options
+
+
+def forward_once(
+    args: argparse.Namespace, forward_of: Callable[[str], Callable[[Tensor], object]]
+) -> None:
+    """What a memory process of :func:`compare_forwards` does."""
+    with torch.inference_mode(), use_threads(args.threads):
+        forward_of(args.memory_of)(noise(args.batch, SECONDS))
+    print_peak()
 
 
 def compare_steps(

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.encoder.architectures import architecture
-from espnet_kd.evaluation.timing import measure, noise, use_threads
 
-SECONDS = 10.0
 GOALS = {"1 × 10 s": 0.33, "4 × 10 s": 0.42}
 
 
@@ -31,27 +29,13 @@ def forward_of(name: str) -> Callable[[Tensor], object]:
 
 def main() -> None:
     """Time all models for both batch sizes."""
-    parser = common.parser(__doc__)
+    parser = common.forward_parser(__doc__)
     parser.add_argument("--models", nargs="+", default=["armhubert"], help="our architectures")
-    parser.add_argument("--batch", type=int, default=1, help="only with --memory_of")
     args = parser.parse_args()
     if args.memory_of:
-        with torch.inference_mode(), use_threads(args.threads):
-            forward_of(args.memory_of)(noise(args.batch, SECONDS))
-        common.print_peak()
-        return
-    names = [common.ANCHOR, *args.models]
-    forwards = {name: forward_of(name) for name in names}
-    rows = []
-    for batch, case in zip((1, 4), GOALS, strict=True):
-        x_BS = noise(batch, SECONDS)
-        works = {name: lambda run=run, x_BS=x_BS: run(x_BS) for name, run in forwards.items()}
-        with torch.inference_mode():
-            timings = measure(works, runs=args.runs, threads=args.threads)
-        for name in names:
-            peak = common.memory_in_fresh_process(name, __file__, "--batch", str(batch))
-            rows.append(common.row(case, name, timings[name], timings[common.ANCHOR], peak))
-    common.show(rows, GOALS, args.json)
+        common.forward_once(args, forward_of)
+    else:
+        common.compare_forwards(args, __file__, forward_of, args.models, GOALS)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,9 @@ from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture
-from espnet_kd.evaluation.timing import measure, noise, use_threads
 from espnet_kd.pruning import PruningConfig, StructuredPruning, prune_encoder
 from espnet_kd.pruning.sizes import count_macs, parameter_total, sizes_of
 
-SECONDS = 10.0
-CASES = {1: "1 × 10 s", 4: "4 × 10 s"}
 CHANNELS = [220, 300, 310, 320, 320, 300, 300]
 HEADS = [2, 3, 4, 5, 5, 5, 5, 5, 4, 4, 3, 3]
 UNITS = [420, 460, 460, 440, 420, 400, 400, 400, 400, 420, 440, 381]
@@ -79,11 +76,8 @@ def pair() -> dict[str, SpeechEncoder]:
     return {"params": by_params, "macs": by_macs}
 
 
-def forward_of(name: str) -> Callable[[Tensor], object]:
-    """A function from samples to all hidden states."""
-    if name == common.ANCHOR:
-        anchor = common.hubert_base()
-        return lambda x_BS: anchor(x_BS, output_hidden_states=True)
+def encoder_of(name: str) -> SpeechEncoder:
+    """One of ``MODELS``."""
     torch.manual_seed(0)
     if name in ("params", "macs"):
         return pair()[name].eval()
@@ -92,41 +86,34 @@ def forward_of(name: str) -> Callable[[Tensor], object]:
     return encoder.bfloat16() if name.endswith("bf16") else encoder
 
 
+def forward_of(name: str) -> Callable[[Tensor], object]:
+    """A function from samples to all hidden states."""
+    if name == common.ANCHOR:
+        anchor = common.hubert_base()
+        return lambda x_BS: anchor(x_BS, output_hidden_states=True)
+    return encoder_of(name)
+
+
 def describe(encoder: SpeechEncoder) -> str:
     """Parameters and MACs of one model."""
-    macs = float(count_macs(encoder.config, sizes_of(encoder.config), SECONDS))
+    macs = float(count_macs(encoder.config, sizes_of(encoder.config), common.SECONDS))
     channels = [conv[0] for conv in encoder.config.conv_layers]
     return f"{parameter_total(encoder) / 1e6:.2f} M, {macs / 1e9:.1f} GMACs, channels {channels}"
 
 
 def main() -> None:
     """Time all models for both batch sizes."""
-    parser = common.parser(__doc__)
+    parser = common.forward_parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--batch", type=int, default=1, help="only with --memory_of")
     args = parser.parse_args()
     if args.memory_of:
-        with torch.inference_mode(), use_threads(args.threads):
-            forward_of(args.memory_of)(noise(args.batch, SECONDS))
-        common.print_peak()
+        common.forward_once(args, forward_of)
         return
-    names = [common.ANCHOR, *args.models]
-    forwards = {name: forward_of(name) for name in names}
-    for name, forward in forwards.items():
-        if isinstance(forward, SpeechEncoder):
-            print(f"{name}: {describe(forward)}")
-    rows = []
-    for batch, case in CASES.items():
-        x_BS = noise(batch, SECONDS)
-        works = {name: lambda run=run, x_BS=x_BS: run(x_BS) for name, run in forwards.items()}
-        with torch.inference_mode():
-            timings = measure(works, runs=args.runs, threads=args.threads)
-        for name in names:
-            peak = 0.0  # of models that are made by pruning, the pruning would be measured
-            if name not in ("params", "macs"):
-                peak = common.memory_in_fresh_process(name, __file__, "--batch", str(batch))
-            rows.append(common.row(case, name, timings[name], timings[common.ANCHOR], peak))
-    common.show(rows, {}, args.json)
+    for name in args.models:
+        print(f"{name}: {describe(encoder_of(name))}")
+    common.compare_forwards(
+        args, __file__, forward_of, args.models, {}, without_memory=("params", "macs")
+    )
 
 
 if __name__ == "__main__":

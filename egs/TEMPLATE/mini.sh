@@ -119,5 +119,5 @@ downstream() { # MODEL...: S3PRL's tasks of models in $seed_dir/models
     # shellcheck disable=SC2086
     "$python" ../../TEMPLATE/downstream_jobs.py --corpus "$data/corpus/corpus.json" \
         --models "${models[@]}" --tasks $tasks --conf ../conf --out "$seed_dir/downstream" \
-        --seed "$seed" --nj "$nj" --override "$kd_override"
+        --seed "$seed" --nj "$nj" --override "$kd_override" --extra "--feature_memory 1"
 }

@@ -31,7 +31,5 @@ export PYTHONIOENCODING=UTF-8
 export LC_ALL=C
 # One thread per process: the processes are what is run in parallel.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-# Threads that wait for each other sleep: spinning costs others' time on a busy machine.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 export MPLBACKEND=${MPLBACKEND:-Agg}
 export TOKENIZERS_PARALLELISM=false

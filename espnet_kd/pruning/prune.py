@@ -16,6 +16,7 @@ from torch import Tensor
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.build import build_encoder
 from espnet_kd.errors import KDError
+from espnet_kd.pruning.config import PruningConfig
 from espnet_kd.pruning.gates import Masks, map_sources
 from espnet_kd.pruning.report import PruneReport, compare
 
@@ -28,7 +29,11 @@ class PruningError(KDError, ValueError):
 
 @torch.no_grad()
 def prune_encoder(
-    encoder: SpeechEncoder, masks: Masks, *, exact: bool = False
+    encoder: SpeechEncoder,
+    masks: Masks,
+    *,
+    exact: bool = False,
+    macs_seconds: float = PruningConfig.macs_seconds,
 ) -> tuple[SpeechEncoder, PruneReport]:
     """Remove what ``masks`` close.
 
@@ -37,6 +42,7 @@ def prune_encoder(
         masks: evaluation masks by gate name (see :class:`espnet_kd.pruning.gates.EncoderGates`).
         exact: keep the feature LayerNorm's statistics as if no channel of the last convolution
             were gone (two vectors of width D more); the published models do not.
+        macs_seconds: duration of speech for which the report counts MACs.
 
     Returns:
         The smaller encoder in evaluation mode, and what was removed.
@@ -51,7 +57,7 @@ def prune_encoder(
     surgery.cut_feed_forward()
     config = SpeechEncoderConfig.from_dict(surgery.values)
     pruned = build_encoder(config, surgery.state, "the pruned encoder", {})
-    return pruned, compare(encoder, pruned, surgery.notes)
+    return pruned, compare(encoder, pruned, surgery.notes, macs_seconds)
 
 
 class _Surgery:

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
+from espnet_kd.pruning.config import PruningConfig
 from espnet_kd.pruning.sizes import count_macs, parameter_total, sizes_of
-
-MACS_SECONDS = 16.0
-"""Duration for which the report counts MACs."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,10 @@ class PruneReport:
     """Before and after, as published figures count them."""
 
     macs: tuple[float, float]
-    """Before and after, for 16 s of speech."""
+    """Before and after, for ``macs_seconds`` of speech."""
+
+    macs_seconds: float = PruningConfig.macs_seconds
+    """Duration of speech for which MACs are counted."""
 
     notes: list[str] = field(default_factory=list)
     """Where outputs differ from the gated model's, and why."""
@@ -61,7 +62,7 @@ class PruneReport:
             lines.append(f"{part.name:{width}}  {part.before:6d}  {part.after:6d}  {share:6.1%}")
         for name, (before, after), scale, unit in (
             ("parameters", self.parameters, 1e6, "M"),
-            ("MACs", self.macs, 1e9, "G"),
+            (f"MACs of {self.macs_seconds:g} s", self.macs, 1e9, "G"),
         ):
             lines.append(
                 f"{name}: {before / scale:.3f} {unit} -> {after / scale:.3f} {unit} "
@@ -70,18 +71,21 @@ class PruneReport:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def compare(before: SpeechEncoder, after: SpeechEncoder, notes: Sequence[str]) -> PruneReport:
+def compare(
+    before: SpeechEncoder, after: SpeechEncoder, notes: Sequence[str], macs_seconds: float
+) -> PruneReport:
     """Report on two encoders, the second pruned from the first."""
+    macs = [
+        float(count_macs(encoder.config, sizes_of(encoder.config), macs_seconds))
+        for encoder in (before, after)
+    ]
     return PruneReport(
         parts=_parts(before.config, after.config),
         parameters=(parameter_total(before), parameter_total(after)),
-        macs=(_macs(before.config), _macs(after.config)),
+        macs=(macs[0], macs[1]),
+        macs_seconds=macs_seconds,
         notes=list(notes),
     )
-
-
-def _macs(config: SpeechEncoderConfig) -> float:
-    return float(count_macs(config, sizes_of(config), MACS_SECONDS))
 
 
 def _parts(before: SpeechEncoderConfig, after: SpeechEncoderConfig) -> list[PrunedPart]:

@@ -27,8 +27,33 @@ def pruning_optimizer(args: argparse.Namespace, model: SSLDistillModel) -> torch
     groups = model.pruning.parameter_groups(p for _, p in named if p.requires_grad)
     if optimizer_class is ScheduledAdamW:
         groups[:1] = decay_groups(named, conf.pop("weight_decay", 0.01))
+    fused = _can_fuse(optimizer_class, conf, args.ngpu)
+    if fused:
+        conf["fused"] = True
     optimizer: torch.optim.Optimizer = optimizer_class(list(_filled(groups)), **conf)
+    if not fused:
+        _stay_unfused(optimizer)
     return optimizer
+
+
+def _can_fuse(optimizer_class: Any, conf: dict[str, Any], ngpu: int) -> bool:
+    """One pass over the weights instead of ten: 5 % of a CPU step. On GPUs a fused step hides from
+    its hooks that a loss scaler has skipped it, and updates are counted by a hook.
+    """
+    chosen = "fused" in conf or "foreach" in conf
+    return optimizer_class is torch.optim.AdamW and not chosen and ngpu == 0
+
+
+def _stay_unfused(optimizer: torch.optim.Optimizer) -> None:
+    """A state that was saved on a CPU must not fuse the steps of a run that goes on on a GPU."""
+    given = [group.get("fused") for group in optimizer.param_groups]
+
+    def restore(loaded: torch.optim.Optimizer) -> None:
+        for group, fused in zip(loaded.param_groups, given, strict=True):
+            if "fused" in group:
+                group["fused"] = fused
+
+    optimizer.register_load_state_dict_post_hook(restore)
 
 
 def _filled(groups: list[dict[str, Any]]) -> Iterator[dict[str, list[nn.Parameter]]]:

@@ -82,7 +82,10 @@ def export_pruned(
     gates = StructuredPruning(student, pruning.options)
     load_strictly(gates, states, "the epoch file")
     pruned, report = prune_encoder(
-        student, gates.eval().gates.masks(), exact=pruning.options.exact_statistics
+        student,
+        gates.eval().gates.masks(),
+        exact=pruning.options.exact_statistics,
+        macs_seconds=pruning.options.macs_seconds,
     )
     pruned.save_pretrained(folder)
     write_json(folder / REPORT, {**report.to_dict(), **against_target(report, pruning.options)})

@@ -1,9 +1,11 @@
-"""Distributed runs end together when their first process cannot start."""
+"""Distributed runs end together: when the first process cannot start, and when one ends early."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
+from collections.abc import Iterator
 
 import torch
 
@@ -37,3 +39,30 @@ def agree_to_start(error: KDError | None) -> None:
             raise KDError(told[0])
     if error is not None:
         raise error
+
+
+@contextlib.contextmanager
+def explain_lost_peer() -> Iterator[None]:
+    """Within the block a process that has lost another one says so, instead of a traceback.
+
+    Raises:
+        KDError: another process has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_lost_peer(error):
+            raise
+        raise KDError(
+            "another process of this run has ended, and this one cannot go on alone; the message "
+            "of that process says why. Completed epochs are saved"
+        ) from error
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    if isinstance(error, torch.distributed.DistError):  # NCCL, the store
+        return True
+    # gloo raises a bare RuntimeError with the words of the operating system.
+    return "closed by peer" in str(error) or "reset by peer" in str(error)

@@ -32,6 +32,7 @@ from espnet_kd.tasks.saving import (
     repair_epoch_file,
 )
 from espnet_kd.tasks.scheduler import LinearWarmupDecay
+from espnet_kd.tasks.together import explain_lost_peer
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class KDTrainer(Trainer):
         with contextlib.ExitStack() as stack:
             stack.enter_context(atomic_torch_save())
             stack.enter_context(_count_updates(model, optimizers))
+            stack.enter_context(explain_lost_peer())
             model.start_run(_run_info(trainer_options, rank))
             _set_total_steps(schedulers, train_iter_factory, trainer_options)
             cls.clock, cls.writes = None, rank == 0

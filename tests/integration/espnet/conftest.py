@@ -122,6 +122,17 @@ def command(corpus: Path, teacher: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
+def bad_corpus(corpus: Path, tmp_path: Path) -> Path:
+    """A copy of the corpus whose tables point to the copies."""
+    root = tmp_path / "bad"
+    shutil.copytree(corpus, root)
+    for part in ("train", "valid"):
+        table = root / part / "wav.scp"
+        table.write_text(table.read_text().replace(str(corpus), str(root)))
+    return root
+
+
+@pytest.fixture
 def forked(tmp_path: Path) -> Callable[..., Outcome]:
     """`forked(function)`: run it in a child process; its return value is the exit code."""
     number = 0
@@ -158,11 +169,13 @@ def train(
 
 
 @pytest.fixture
-def together(command: Callable[..., list[str]], tmp_path: Path) -> Callable[..., list[Outcome]]:
-    """`together(folder, *extra)`: two gloo processes train in one folder."""
+def together(
+    command: Callable[..., list[str]], corpus: Path, tmp_path: Path
+) -> Callable[..., list[Outcome]]:
+    """`together(folder, *extra, data=copy of corpus)`: two gloo processes train in one folder."""
     ports = iter(range(30000 + os.getpid() % 20000, 65000))
 
-    def run(folder: Path, *extra: object) -> list[Outcome]:
+    def run(folder: Path, *extra: object, data: Path = corpus) -> list[Outcome]:
         port = next(ports)
 
         def rank(number: int) -> Callable[[], int]:
@@ -172,7 +185,8 @@ def together(command: Callable[..., list[str]], tmp_path: Path) -> Callable[...,
                 os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # ESPnet would take it for the rank
                 os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
                 words = ("--dist_world_size", 2, "--dist_rank", number, "--dist_backend", "gloo")
-                return main(command(folder, *extra, *words, "--ngpu", 0))
+                line = command(folder, *extra, *words, "--ngpu", 0)
+                return main([word.replace(str(corpus), str(data)) for word in line])
 
             return child
 

@@ -3,7 +3,6 @@ harm."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +13,6 @@ import torch
 from children import Outcome
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def bad_corpus(corpus: Path, tmp_path: Path) -> Path:
-    """A copy of the corpus whose tables point to the copies."""
-    root = tmp_path / "bad"
-    shutil.copytree(corpus, root)
-    for part in ("train", "valid"):
-        table = root / part / "wav.scp"
-        table.write_text(table.read_text().replace(str(corpus), str(root)))
-    return root
 
 
 def data(root: Path) -> list[object]:

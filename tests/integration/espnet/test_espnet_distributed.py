@@ -1,4 +1,4 @@
-"""Two processes end together, with the same sentence, when the first one cannot start."""
+"""Two processes end together: when the first one cannot start, and when one fails later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from children import Outcome
 
 from espnet_kd.tasks.lock import output_dir_lock
@@ -55,3 +57,19 @@ def test_a_teacher_that_does_not_fit(together: Together, tmp_path: Path) -> None
     """All processes find this themselves."""
     outcomes = together(tmp_path / "exp", "--kd_conf", "teacher_layers=[0]")
     assert_all_say(outcomes, "teacher_layers lists 1 layers")
+
+
+def test_one_process_fails_in_training(together: Together, bad_corpus: Path, tmp_path: Path) -> None:
+    """The recording is only looked into by the process whose batch it is in."""
+    recording = next((bad_corpus / "train").rglob("*.wav"))
+    samples, rate = soundfile.read(recording, dtype="float32")
+    samples[100] = np.nan
+    soundfile.write(recording, samples, rate, subtype="FLOAT")
+    outcomes = together(tmp_path / "exp", data=bad_corpus)
+    said = []
+    for outcome in outcomes:
+        assert outcome.code == 1, outcome.output
+        assert "Traceback" not in outcome.output
+        said.append(outcome.output.rpartition("error: ")[2])
+    assert sum("NaN" in text and recording.stem in text for text in said) == 1, said
+    assert sum("another process of this run has ended" in text for text in said) == 1, said

@@ -11,6 +11,7 @@ import torch
 
 from espnet_kd.errors import CheckpointError, ConfigError
 from s3prl_upstreams import hub
+from s3prl_upstreams.expert import UpstreamExpert
 from s3prl_upstreams.run_downstream import main, run
 
 pytestmark = pytest.mark.integration
@@ -65,6 +66,29 @@ def test_train_evaluate_and_resume(task, corpora, student, capsys):
     assert states == ["states-5.ckpt"], "S3PRL keeps max_keep states"
     optimizer = read_states(f"exp/{states[0]}")["Optimizer"]
     assert {int(state["step"]) for state in optimizer["state"].values()} == {5}
+
+
+def test_remembered_features_change_nothing(corpora, student, monkeypatch):
+    """ASR's batches come again each epoch: the weights are the same bit for bit, with less work."""
+    passes = []
+    forward = UpstreamExpert.forward
+
+    def counted(self, wavs):
+        passes[-1] += 1
+        return forward(self, wavs)
+
+    monkeypatch.setattr(UpstreamExpert, "forward", counted)
+    words = ["-m", "train", "-u", "armhubert", "-k", str(student), "-d", "asr"]
+    words += ["--data", str(corpora), *steps("asr", 12)]
+    for memory in ("0", "0.1"):
+        passes.append(0)
+        run([*words, "-p", f"exp{memory}", "--feature_memory", memory])
+    with_memory, without = (read_states(f"exp{m}/states-12.ckpt") for m in ("0.1", "0"))
+    assert passes[1] < passes[0]
+    for part in ("Downstream", "Featurizer"):
+        assert with_memory[part].keys() == without[part].keys()
+        for name, weight in without[part].items():
+            assert torch.equal(with_memory[part][name], weight), name
 
 
 def test_speakers_are_learnt(corpora, student):

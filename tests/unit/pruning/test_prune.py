@@ -69,17 +69,19 @@ def test_the_pruned_encoder_computes_what_the_gated_one_does(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_report_counts_what_is_there(name: str) -> None:
+@pytest.mark.parametrize("seconds", [16, 2])
+def test_the_report_counts_what_is_there(name: str, seconds: int) -> None:
     encoder = tiny(name)
     masks = open_masks(encoder)
     close_some(masks, encoder)
-    pruned, report = prune_encoder(encoder, masks)
+    pruned, report = prune_encoder(encoder, masks, macs_seconds=float(seconds))
     heads = sum(p.numel() for n, p in pruned.named_parameters() if n.startswith("heads."))
     mask = 0 if pruned.mask_embedding is None else pruned.mask_embedding.numel()
     scale = 0 if pruned.feature_extractor.channel_scale is not None else pruned.config.conv_dim
     counted = sum(p.numel() for p in pruned.parameters())
     assert report.parameters[1] == counted - heads - mask + scale
-    assert report.macs[1] == sum(counted_macs(pruned.config, 16 * 16000).values())
+    assert report.macs[1] == sum(counted_macs(pruned.config, seconds * 16000).values())
+    assert f"MACs of {seconds} s" in report.table()
     by_name = {part.name: part for part in report.parts}
     last = encoder.config.num_layers - 1
     assert by_name[f"layer {last} units"].after == 0

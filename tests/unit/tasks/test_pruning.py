@@ -175,9 +175,14 @@ def test_misfits(options: dict, named: str) -> None:
         copy_of_teacher({"objectives": {"layer_distill": options}})
 
 
+def adamw_options(ngpu: int = 0, **conf: object) -> argparse.Namespace:
+    optim_conf = {"lr": 1e-3, "weight_decay": 0.0, **conf}
+    return argparse.Namespace(optim="adamw", optim_conf=optim_conf, ngpu=ngpu)
+
+
 def test_three_groups_of_parameters() -> None:
     model = copy_of_teacher(PHASE_1)
-    args = argparse.Namespace(optim="adamw", optim_conf={"lr": 1e-3, "weight_decay": 0.0})
+    args = adamw_options()
     main, gates, multipliers = pruning_optimizer(args, model).param_groups
     assert (main["lr"], gates["lr"], multipliers["lr"]) == (1e-3, 0.02, 0.02)
     assert not main["maximize"]
@@ -188,9 +193,35 @@ def test_three_groups_of_parameters() -> None:
     assert trained == {id(p) for p in model.parameters() if p.requires_grad}
 
 
+def test_steps_are_fused_on_cpus_only() -> None:
+    """Also where a run that began on a CPU goes on elsewhere, and the other way round."""
+    model = copy_of_teacher(PHASE_1)
+    cpu, gpu = (pruning_optimizer(adamw_options(ngpu), model) for ngpu in (0, 1))
+    plain = pruning_optimizer(adamw_options(foreach=False), model)
+    assert [bool(o.param_groups[0]["fused"]) for o in (cpu, gpu, plain)] == [True, False, False]
+    gpu.load_state_dict(cpu.state_dict())
+    assert not any(group["fused"] for group in gpu.param_groups)
+
+
+def test_a_fused_step_is_the_plain_one() -> None:
+    weights = []
+    for conf in ({}, {"foreach": False}):
+        torch.manual_seed(0)
+        model = copy_of_teacher(PHASE_1)
+        optimizer = pruning_optimizer(adamw_options(**conf), model)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-6, atol=1e-7)
+
+
 def test_the_published_optimiser_of_the_arm_family_can_ascend_too() -> None:
     model = copy_of_teacher(PHASE_1)
-    args = argparse.Namespace(optim="scheduled_adamw", optim_conf={"lr": 1e-3})
+    args = argparse.Namespace(optim="scheduled_adamw", optim_conf={"lr": 1e-3}, ngpu=0)
     optimizer = pruning_optimizer(args, model)
     assert isinstance(optimizer, ScheduledAdamW)
     assert [group["maximize"] for group in optimizer.param_groups] == [False, False, False, True]
