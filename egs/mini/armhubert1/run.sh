@@ -3,7 +3,8 @@
 # nothing but a package index, in about a quarter of an hour on two cores.
 #
 #   ./run.sh                                  # synthetic voices
-#   ./run.sh --corpus digits:fsdd.tar.gz      # real digits (FSDD folder or archive)
+#   ./run.sh --corpus digits:fsdd.tar.gz --student_args "--max_epoch 14"    # real digits (FSDD
+#                                             # folder or archive), harder: trained twice as long
 #   ./run.sh --corpus librispeech:/path       # any folder in LibriSpeech's layout
 #   ./run.sh --stage 3 --seeds "0 1 2"        # from distillation on, three seeds
 #
@@ -100,7 +101,7 @@ if stage 6 "Table, plots, RESULTS.md" "5 s" "one row per system in RESULTS.md"; 
         seed_dir=$expdir/seed$seed
         need "$seed_dir/downstream" 5 "the scores of seed $seed"
         "$python" local/collect.py --seed_dir "$seed_dir" --seed "$seed" --corpus "$tag" \
-            --command "egs/mini/armhubert1/run.sh --corpus ${corpus/:*/:PATH} --seeds \"$seeds\""
+            --command "egs/mini/armhubert1/run.sh --corpus ${corpus/:*/:PATH} --seeds \"$seeds\"${student_args:+ --student_args \"$student_args\"}"
         runs+=("$seed_dir"/results/*.json)
     done
     "$python" -m espnet_kd.bin.report --runs "${runs[@]}" --out "$expdir/report" \
