@@ -48,12 +48,20 @@ EXTRAS = {
     "fairseq": ["fairseq-fixed>=0.12.3.1"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "wandb": ["wandb>=0.17"],
+    # Whisper's token tables, to make tokenizers without the hub.
+    "whisper": ["openai-whisper>=20250625"],
+    # CTranslate2, to label and transcribe faster.
+    "faster-whisper": ["faster-whisper>=1.1"],
+    # One measure of pseudo-labels; PyPI has its source only, so a C compiler is needed.
+    "pesq": ["pesq>=0.0.4"],
     "dev": [
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "onnx>=1.16",
         "onnxruntime>=1.18",
+        "openai-whisper>=20250625",
+        "faster-whisper>=1.1",
         "hypothesis>=6.100",
         "ruff>=0.12",
         "mypy>=1.11",
