@@ -117,7 +117,7 @@ downstream() { # MODEL...: S3PRL's tasks of models in $seed_dir/models
         models+=("$name=$seed_dir/models/$name")
     done
     # shellcheck disable=SC2086
-    "$python" ../../TEMPLATE/downstream_jobs.py --corpus "$data/corpus/corpus.json" \
+    attended "$python" ../../TEMPLATE/downstream_jobs.py --corpus "$data/corpus/corpus.json" \
         --models "${models[@]}" --tasks $tasks --conf ../conf --out "$seed_dir/downstream" \
         --seed "$seed" --nj "$nj" --override "$kd_override" --extra "--feature_memory 1"
 }
