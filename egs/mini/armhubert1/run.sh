@@ -3,8 +3,7 @@
 # nothing but a package index, in about a quarter of an hour on two cores.
 #
 #   ./run.sh                                  # synthetic voices
-#   ./run.sh --corpus digits:fsdd.tar.gz --student_args "--max_epoch 14"    # real digits (FSDD
-#                                             # folder or archive), harder: trained twice as long
+#   ./run.sh --corpus digits:fsdd.tar.gz      # real digits (FSDD folder or archive)
 #   ./run.sh --corpus librispeech:/path       # any folder in LibriSpeech's layout
 #   ./run.sh --stage 3 --seeds "0 1 2"        # from distillation on, three seeds
 #
