@@ -171,9 +171,7 @@ def prepare_batch(
         else:
             before = None
         utterance = utterances[index] if utterances else f"number {index}"
-        prepared.append(
-            prepare_label(label, before, draw, specials, options, utterance=utterance)
-        )
+        prepared.append(prepare_label(label, before, draw, specials, options, utterance=utterance))
     return prepared
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from espnet_kd.errors import CheckpointError, ConfigError
-from espnet_kd.whisper.config import POSITIONS_PER_SECOND, arguments_of
+from espnet_kd.whisper.config import POSITIONS_PER_SECOND, arguments_of, forget_forced_tokens
 from espnet_kd.whisper.generation_config import upper_half_heads
 from espnet_kd.whisper.layers import select_layers
 from espnet_kd.whisper.load import WhisperBundle, load_whisper, save_whisper
@@ -167,7 +167,7 @@ def _student(
     config.encoder_layers = config.num_hidden_layers = len(kept["encoder"])
     config.decoder_layers = len(kept["decoder"])
     config.max_source_positions = positions
-    config.forced_decoder_ids = None
+    forget_forced_tokens(config)
     with torch.device("meta"):
         model = type(source)._from_config(
             config, attn_implementation=source.config._attn_implementation
@@ -206,7 +206,7 @@ def _kept_weights(
 def _generation_config(source: Any, kept: Mapping[str, list[int]], positions: int) -> Any:
     """The teacher's, without forced tokens and with the attention heads that are still there."""
     config = copy.deepcopy(source.generation_config)
-    config.forced_decoder_ids = None
+    forget_forced_tokens(config)
     heads = getattr(config, "alignment_heads", None)
     if heads:
         config.alignment_heads = remap_heads(

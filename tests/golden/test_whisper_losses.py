@@ -42,7 +42,7 @@ def _run(student: Any, teacher: Any, batch: dict[str, Tensor], shared: bool) -> 
 
 
 def _value(term: Tensor, expected: float) -> None:
-    assert float(term) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert float(term.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @torch.no_grad()
