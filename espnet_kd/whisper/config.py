@@ -111,8 +111,8 @@ def _read(file: Path) -> dict[str, Any]:
     asked = [key for key in NAMES_CODE if source.get(key)]
     if asked:
         raise CheckpointError(
-            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model needs "
-            "none: remove these keys if you trust the rest of the file"
+            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model "
+            "needs none: remove these keys if you trust the rest of the file"
         )
     return source
 

@@ -83,8 +83,8 @@ class SpecialIds:
         missing = sorted(name for name in wanted.values() if name not in vocabulary)
         if missing:
             raise WhisperError(
-                f"the tokenizer lacks {', '.join(missing)}; it is not Whisper's. Take the tokenizer "
-                "files of the model itself"
+                f"the tokenizer lacks {', '.join(missing)}; it is not Whisper's. Take the "
+                "tokenizer files of the model itself"
             )
         ids = {field: vocabulary[name] for field, name in wanted.items()}
         if is_multilingual is None:
