@@ -69,11 +69,18 @@ def read_generation_config(folder: Path) -> Any | None:
     source = _read(file)
     hidden = [key for key in source if key.startswith("_")]
     with problems_of(str(file)):
-        config = GenerationConfig.from_dict(
-            {key: source[key] for key in source if key not in (*hidden, "forced_decoder_ids")}
-        )
-    config.forced_decoder_ids = None
+        config = GenerationConfig.from_dict({k: v for k, v in source.items() if k not in hidden})
+    forget_forced_tokens(config)
     return config
+
+
+def forget_forced_tokens(config: Any) -> None:
+    """Remove ``forced_decoder_ids`` from a model's or a generation configuration, where it is.
+
+    ``generate`` looks it up in both when neither language nor task is given.
+    """
+    if hasattr(config, "forced_decoder_ids"):
+        delattr(config, "forced_decoder_ids")
 
 
 def read_feature_extractor(folder: Path) -> Any:
@@ -104,8 +111,8 @@ def _read(file: Path) -> dict[str, Any]:
     asked = [key for key in NAMES_CODE if source.get(key)]
     if asked:
         raise CheckpointError(
-            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model needs "
-            "none: remove these keys if you trust the rest of the file"
+            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model "
+            "needs none: remove these keys if you trust the rest of the file"
         )
     return source
 
@@ -127,5 +134,10 @@ def _keys_of_any_config() -> frozenset[str]:
     """Keys that transformers itself writes into a Whisper's config.json, of no use here."""
     from transformers import WhisperConfig
 
-    others = ("torch_dtype", "forced_decoder_ids", "_attn_implementation_autoset", "num_hidden_layers")
+    others = (
+        "torch_dtype",
+        "forced_decoder_ids",
+        "_attn_implementation_autoset",
+        "num_hidden_layers",
+    )
     return frozenset((*WhisperConfig().to_dict(), "architectures", "max_length", *others))

@@ -69,7 +69,7 @@ def load_whisper(
     attn_implementation: str = "sdpa",
     subfolder: str = "",
     revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> WhisperBundle:
     """Load a model from safetensors, without running any code that comes with it.
 
@@ -129,7 +129,7 @@ def _local_folder(
     folder: str | os.PathLike[str],
     subfolder: str,
     revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
 ) -> Path:
     """The directory itself, or where the hub repository was downloaded to."""
     place = Path(folder)
@@ -147,7 +147,7 @@ def _download(
     repository: str,
     subfolder: str,
     revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
 ) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -258,9 +258,9 @@ def _check_together(
     problems = []
     if config.decoder_start_token_id != specials.start or len(tokenizer) > config.vocab_size:
         problems.append(
-            f"the tokenizer has {len(tokenizer)} tokens and starts with {specials.start}, the model "
-            f"has {config.vocab_size} and starts with {config.decoder_start_token_id} (one of them "
-            "may be multilingual, the other English-only)"
+            f"the tokenizer has {len(tokenizer)} tokens and starts with {specials.start}, the "
+            f"model has {config.vocab_size} and starts with {config.decoder_start_token_id} (one "
+            "of them may be multilingual, the other English-only)"
         )
     if extractor.feature_size != config.num_mel_bins:
         problems.append(
