@@ -129,7 +129,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     Raises:
         ProcessExitedException: one of them failed; see :mod:`espnet_kd.bin.spawned`.
     """
-    from torch.multiprocessing import ProcessContext
+    from torch.multiprocessing.spawn import ProcessContext
 
     context = multiprocessing.get_context("spawn")
     seconds = [context.Value("d", 0.0) for _ in range(machine.nj)]
@@ -141,7 +141,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
         for process in processes:
             process.start()
         unused = [str(Path(nothing) / str(rank)) for rank in range(machine.nj)]
-        joined = ProcessContext(processes, unused)
+        joined = ProcessContext(processes, unused)  # type: ignore[no-untyped-call]
         while not joined.join(timeout=POLL_SECONDS):
             progress.reach(sum(value.value for value in seconds) / 3600)
     progress.reach(sum(value.value for value in seconds) / 3600)

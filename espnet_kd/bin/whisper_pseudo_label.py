@@ -143,7 +143,8 @@ def job_from(args: argparse.Namespace) -> Any:
     Raises:
         ConfigError: not exactly one kind of data.
     """
-    from espnet_kd.data.label_job import DatasetOptions, KaldiOptions, LabelJob, ModelOptions
+    from espnet_kd.data.hf_source import DatasetOptions
+    from espnet_kd.data.label_job import KaldiOptions, LabelJob, ModelOptions
     from espnet_kd.data.labelling import PseudoLabelOptions
     from espnet_kd.errors import ConfigError
     from espnet_kd.whisper.hypothesis import DecodingOptions

@@ -139,25 +139,27 @@ class Labeller:
         return heard
 
     def _hear_segment(self, item: PlannedSegment, heard: Heard) -> None:
-        waves: list[Wave] = []
-        clips: list[Clip] = []
-        for clip in item.segment.clips:
-            try:
-                waves.append(self.source.read(clip))
-                clips.append(clip)
-            except AudioError as error:
-                name = clip.source_id or clip.id
-                heard.skipped.append({"id": name, "segment": item.id, "reason": str(error)})
-        if not clips:
+        read = [(clip, self._read(clip, item, heard)) for clip in item.segment.clips]
+        waves = [wave_S for _, wave_S in read if wave_S is not None]
+        if not waves:
             reason = "no utterance of the segment can be used"
             heard.skipped.append({"segment": item.id, "reason": reason, "dropped": True})
             return
-        segment = Segment(tuple(clips), item.segment.condition_on_prev)
+        clips = tuple(clip for clip, wave_S in read if wave_S is not None)
+        segment = Segment(clips, item.segment.condition_on_prev)
         heard.items.append(dataclasses.replace(item, segment=segment))
         heard.waves.append(np.concatenate(waves))
 
+    def _read(self, clip: Clip, item: PlannedSegment, heard: Heard) -> Wave | None:
+        try:
+            return self.source.read(clip)
+        except AudioError as error:
+            name = clip.source_id or clip.id
+            heard.skipped.append({"id": name, "segment": item.id, "reason": str(error)})
+            return None
+
     def label(self, heard: Heard, done: frozenset[str] | set[str] = frozenset()) -> Labelled:
-        """Decode what was heard; segments that are ``done`` are computed with the rest, not told."""
+        """Decode what was heard; ``done`` segments are computed with the others, but not told."""
         if heard.features_BMT is None:
             return Labelled([], heard.skipped)
         encoded = self.backend.encode(heard.features_BMT)

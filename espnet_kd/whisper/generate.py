@@ -89,6 +89,8 @@ class TransformersBackend:
                 use_model_defaults=False,
                 logits_processor=self._processors(prefix_BP.shape[1], recorder),
                 encoder_outputs=_encoder_output(encoded),
+                # Of no effect, but without it every run warns that there is none.
+                attention_mask=torch.ones(encoded.shape[:2], device=encoded.device),
                 decoder_input_ids=prefix_BP,
                 max_length=self.options.max_label_length,
                 num_beams=self.options.num_beams,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from espnet_kd.bin.label_processes import Machine
 from espnet_kd.bin.whisper_pseudo_label import main
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import read_kaldi_dir
+from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import merge_shards
 from espnet_kd.data.label_run import finished_segments, label_share
 from espnet_kd.data.pseudo_labels import read_labels
@@ -111,14 +112,20 @@ def stop_after(monkeypatch, batches: int) -> list[int]:
     return decoded
 
 
+def kill_after(monkeypatch, batches: int, job: LabelJob) -> None:
+    """Run until so many batches are decoded."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, batches)
+        with pytest.raises(KilledError):
+            run(job)
+
+
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_a_killed_run_goes_on_without_doing_work_twice(
     teacher, data, whole, tmp_path, monkeypatch, batches
 ):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, batches)
-        run(job)
+    kill_after(monkeypatch, batches, job)
     assert not (tmp_path / "labels" / "labels.jsonl").exists()
     with monkeypatch.context() as patch:
         decoded = stop_after(patch, 100)
@@ -129,9 +136,7 @@ def test_a_killed_run_goes_on_without_doing_work_twice(
 
 def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     assert len(lines) == 4
@@ -145,9 +150,7 @@ def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_pa
 
 def test_damage_in_the_middle_of_a_shard_is_named(teacher, data, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     shard.write_bytes(lines[0] + b"{oops\n" + b"".join(lines[2:]))
@@ -203,7 +206,7 @@ def test_references_are_not_needed(teacher, tmp_path):
 def test_without_joining_each_utterance_is_a_segment(teacher, data, tmp_path):
     run(job_of(teacher, data, tmp_path / "labels", plan={"concatenate_audio": False}))
     labels = rows(tmp_path / "labels")
-    assert [label["id"] for label in labels] == sum(PACKED, [])
+    assert [label["id"] for label in labels] == [name for names in PACKED for name in names]
     assert {label["condition_on_prev"] for label in labels} == {0}
     assert not (tmp_path / "labels" / "audio").exists()
 
@@ -262,7 +265,7 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
     run(job_of(prompted / "teacher", data, tmp_path / "labels", prompts="published"))
     labels = rows(tmp_path / "labels")
     assert labels[0]["prompt_ids"] is None
-    for before, label in zip(labels, labels[1:], strict=False):
+    for before, label in itertools.pairwise(labels):
         assert label["prompt_ids"] == [specials.startofprev, *before["token_ids"][3:-1]]
 
 
