@@ -20,6 +20,7 @@ from espnet_kd.utils.options import problems_of, short
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
+TOKENIZER_FILE = "tokenizer_config.json"
 
 POSITIONS_PER_SECOND = 50
 """Encoder positions of one second of audio: 100 feature frames, after a stride of 2."""
@@ -98,6 +99,16 @@ def read_feature_extractor(folder: Path) -> Any:
     values = _select(_read(file), arguments_of(WhisperFeatureExtractor), known, file)
     with problems_of(str(file)):
         return WhisperFeatureExtractor(**values)
+
+
+def check_tokenizer_config(folder: Path) -> None:
+    """Refuse a tokenizer_config.json that names code (transformers reads the rest of it).
+
+    Raises:
+        CheckpointError: it does, or it is damaged.
+    """
+    if (folder / TOKENIZER_FILE).is_file():
+        _read(folder / TOKENIZER_FILE)
 
 
 def arguments_of(cls: Any) -> list[str]:

@@ -21,6 +21,7 @@ from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import check_fit
 from espnet_kd.whisper.config import (
     CONFIG_FILE,
+    check_tokenizer_config,
     read_config,
     read_feature_extractor,
     read_generation_config,
@@ -172,6 +173,7 @@ def _read_tokenizer(folder: Path) -> Any:
         raise CheckpointError(
             f"{folder} has no tokenizer.json; take the tokenizer files of the model it was made of"
         )
+    check_tokenizer_config(folder)
     with _damage_of(folder, "the tokenizer files"):
         return WhisperTokenizerFast.from_pretrained(folder, local_files_only=True)
 

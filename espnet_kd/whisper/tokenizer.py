@@ -42,11 +42,12 @@ def build_tokenizer(kind: str) -> Any:
         raise WhisperError(f"tokenizer {kind!r} is unknown; choose {', '.join(KINDS)}")
     from transformers import WhisperTokenizerFast
 
+    normalizer = assets().parent / "normalizers" / "english.json"
     file, languages = KINDS[kind]
     specials = _special_names(languages)
     return WhisperTokenizerFast(
         tokenizer_object=_backend(file, specials),
-        normalizer_file=str(assets().parent / "normalizers" / "english.json"),
+        normalizer_file=str(normalizer),
         pad_token=END,
         additional_special_tokens=specials,
         model_max_length=448,

@@ -122,7 +122,13 @@ def test_other_files_are_never_lost(folder: Path) -> None:
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code", "custom_pipelines"])
 @pytest.mark.parametrize(
-    "file", ["config.json", "generation_config.json", "preprocessor_config.json"]
+    "file",
+    [
+        "config.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+    ],
 )
 def test_files_that_name_code_are_refused(folder: Path, file: str, key: str) -> None:
     edit(folder, file, **{key: {"AutoModel": "evil.Model"}})
