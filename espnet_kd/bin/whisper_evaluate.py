@@ -53,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate all models on all folders; returns the exit code."""
     args = get_parser().parse_args(argv)
-    return run_command(lambda: _run(args), resumable=True)
+    return run_command(lambda: _run(args), resumable=True, saved="All predictions")
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(list_measures)
     if not args.labels or not args.out:
         parser.error("--labels and --out are needed")
-    return run_command(lambda: _run(args), resumable=True)
+    return run_command(lambda: _run(args), resumable=True, saved="All computed scores")
 
 
 def list_measures() -> None:
@@ -142,6 +142,7 @@ def _plan(args: argparse.Namespace) -> FilterPlan:
         checks=Checks(
             language=args.language,
             max_repeats=args.max_repeats,
+            max_compression=args.max_compression,
             truncated=not args.keep_truncated,
             timestamps=not args.keep_bad_timestamps,
         ),
@@ -181,7 +182,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
         default="fixed",
         help="upstream and fork reproduce published decisions, faults included",
     )
-    group.add_argument("--tokenizer", metavar="DIR", help="Whisper folder with normalizer.json")
+    group.add_argument("--tokenizer", metavar="DIR", help="Whisper folder of the labels' tokenizer and spellings")
     group.add_argument("--proxy_text", type=Path, help="text file of a second ASR system")
     group.add_argument("--proxy_model", metavar="DIR", help="folder of a second ASR model")
     group.add_argument("--student", metavar="DIR", help="Whisper folder, for agreement")
@@ -199,6 +200,9 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("labels that are dropped whatever their scores are")
     group.add_argument(
         "--max_repeats", type=int, default=8, help="a phrase more often in a row; 0 = no limit"
+    )
+    group.add_argument(
+        "--max_compression", type=float, default=2.4, help="zlib's ratio of a loop; 0 = no limit"
     )
     group.add_argument("--keep_truncated", action="store_true", help="keep labels cut off")
     group.add_argument("--keep_bad_timestamps", action="store_true", help="keep them too")

@@ -1,87 +1,20 @@
-"""A folder of pseudo-labels: ``labels.jsonl`` beside a Kaldi data folder's tables.
-
-Every line of ``labels.jsonl`` is one :class:`PseudoLabel`; keys that are not its own are kept as
-they are. A run that is not finished has only shards (``labels.NN.jsonl``) and is refused.
-"""
+"""Folders of pseudo-labels as wholes: ``labels.jsonl`` beside the tables that find its audio."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from espnet_kd.data.audio import DEFAULT_POLICY, AudioPolicy
-from espnet_kd.data.kaldi_dir import speakers_to_utterances
-from espnet_kd.data.recordings import Recordings, open_recordings
-from espnet_kd.data.tables import read_table, write_table
+from espnet_kd.data.kaldi_dir import KaldiDir, read_kaldi_dir, write_kaldi_dir
+from espnet_kd.data.pseudo_labels import LABELS, PseudoLabel, read_labels
+from espnet_kd.data.segments import Span
 from espnet_kd.errors import DataDirError
 from espnet_kd.utils.files import atomic_folder
-from espnet_kd.utils.jsonl import read_jsonl, write_jsonl
-from espnet_kd.utils.options import short
 
-LABELS = "labels.jsonl"
-TABLES = ("text", "utt2spk", "utt2num_samples", "utt2dur", "utt2lang", "segments", "wav.scp")
-"""Tables that are split with the labels; spk2utt is made anew."""
-
-REPLACED = (LABELS, "labels.*.jsonl", "*.json", "spk2utt", *TABLES)
+REPLACED = (LABELS, "wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2num_samples")
 """What a folder that is written again may hold."""
-
-
-@dataclass(frozen=True)
-class PseudoLabel:
-    """What a teacher heard in one utterance."""
-
-    id: str
-    """Utterance."""
-
-    text: str
-    """Label without special tokens."""
-
-    whisper_transcript: str | None = None
-    """Label with special tokens, the published column."""
-
-    token_ids: tuple[int, ...] = ()
-    """Prefix, text, and end token."""
-
-    language: str | None = None
-    """Code of the label's language."""
-
-    task: str = "transcribe"
-    """``transcribe`` or ``translate``."""
-
-    duration: float | None = None
-    """Seconds of audio."""
-
-    source_ids: tuple[str, ...] = ()
-    """Utterances that were joined into this one."""
-
-    condition_on_prev: int = 0
-    """1 where the line before it is the same speaker's previous text."""
-
-    reference: str | None = None
-    """True transcript, where there is one."""
-
-    avg_logprob: float | None = None
-    """Mean log-probability of the label's tokens, natural logarithm."""
-
-    mean_entropy: float | None = None
-    """Mean entropy of the teacher's distributions over those tokens, in nats."""
-
-    num_tokens: int | None = None
-    """Tokens over which both were averaged."""
-
-    truncated: bool = False
-    """Whether decoding hit its cap before the end token."""
-
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
-    """Keys of the line that are none of the above."""
-
-    def to_record(self) -> dict[str, Any]:
-        """The line's object."""
-        names = (f.name for f in dataclasses.fields(self) if f.name != "extra")
-        return {name: getattr(self, name) for name in names} | self.extra
 
 
 @dataclass
@@ -91,141 +24,112 @@ class LabelFolder:
     labels: list[PseudoLabel]
     """All labels."""
 
-    tables: dict[str, dict[str, str]]
-    """Kaldi table to key to value; only tables that are there."""
-
-    recordings: Recordings | None
-    """The audio; None without wav.scp."""
+    data: KaldiDir | None
+    """The folder's tables; None without wav.scp (labels of text alone)."""
 
 
-_NUMBER = (int, float)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "id": (str,), "text": (str,), "whisper_transcript": (str,), "token_ids": (list,),
-    "language": (str,), "task": (str,), "duration": _NUMBER, "source_ids": (list,),
-    "condition_on_prev": (int,), "reference": (str,), "avg_logprob": _NUMBER,
-    "mean_entropy": _NUMBER, "num_tokens": (int,), "truncated": (bool,),
-}  # fmt: skip
-_NEVER_NULL = ("id", "text", "token_ids", "task", "source_ids", "condition_on_prev", "truncated")
-
-
-def read_labels(path: str | Path) -> list[PseudoLabel]:
-    """Read one ``labels.jsonl``.
-
-    Raises:
-        DataDirError: names the line that is no label, or repeats an id.
-    """
-    seen: dict[str, int] = {}
-    labels = []
-    for number, record in read_jsonl(path):
-        label = _label(record, f"{path}:{number}")
-        if label.id in seen:
-            raise DataDirError(
-                f"{path}:{number}: utterance {label.id} was there before, in line {seen[label.id]};"
-                " remove one"
-            )
-        seen[label.id] = number
-        labels.append(label)
-    if not labels:
-        raise DataDirError(f"{path} holds no label")
-    return labels
-
-
-def read_label_folder(folder: str | Path, policy: AudioPolicy = DEFAULT_POLICY) -> LabelFolder:
+def read_label_folder(folder: str | Path) -> LabelFolder:
     """Read labels and tables; no audio is opened.
 
     Raises:
-        DataDirError: no labels, unfinished labels, or tables with problems.
+        DataDirError: no labels, a repeated id, an id without audio, or tables with problems.
     """
     source = Path(folder)
-    if not (source / LABELS).is_file():
-        shards = sorted(source.glob("labels.*.jsonl"))
-        what = (
-            f"only {len(shards)} unfinished shard(s); start the same labelling command again"
-            if shards
-            else "make it with espnet_kd.bin.whisper_pseudo_label"
+    labels = list(read_labels(source))
+    seen: set[str] = set()
+    for label in labels:
+        if label.id in seen:
+            raise DataDirError(f"{source / LABELS}: utterance {label.id} is there twice")
+        seen.add(label.id)
+    if not labels:
+        raise DataDirError(f"{source / LABELS} holds no label")
+    if not (source / "wav.scp").is_file():
+        return LabelFolder(labels, None)
+    data = read_kaldi_dir(source, need_files=False, segments=True)
+    silent = sorted(seen - (data.segments or data.wav_scp).keys())
+    if silent:
+        raise DataDirError(
+            f"{source}: {len(silent)} label(s) without audio in wav.scp or segments, e.g. "
+            f"{', '.join(silent[:3])}; the files are not of one run"
         )
-        raise DataDirError(f"{source} has no {LABELS}: {what}")
-    labels = read_labels(source / LABELS)
-    tables = {
-        name: {key: row.value for key, row in read_table(source / name).first().items()}
-        for name in TABLES
-        if (source / name).is_file()
-    }
-    recordings = open_recordings(source, policy) if "wav.scp" in tables else None
-    return LabelFolder(labels, tables, recordings)
+    return LabelFolder(labels, data)
 
 
 def write_label_folder(
-    folder: str | Path,
-    labels: Sequence[PseudoLabel],
-    tables: Mapping[str, Mapping[str, str]],
+    folder: str | Path, labels: Sequence[PseudoLabel], data: KaldiDir | None
 ) -> None:
-    """Write these labels and the rows of ``tables`` that are about them; all or nothing.
+    """Write these labels and their rows of the tables; all or nothing.
 
     Args:
         folder: an earlier folder of labels there is replaced.
-        labels: in the order to write.
-        tables: see :class:`LabelFolder`; rows of other utterances are left out.
+        labels: in the order to write; none leaves an empty labels.jsonl.
+        data: tables that hold at least these utterances.
     """
-    ids = {label.id for label in labels}
     with atomic_folder(folder, replaces=REPLACED) as new:
-        for name, rows in _rows_about(ids, tables).items():
-            write_table(new / name, rows)
-        if "utt2spk" in tables and ids & tables["utt2spk"].keys():
-            kept = {key: value for key, value in tables["utt2spk"].items() if key in ids}
-            write_table(new / "spk2utt", speakers_to_utterances(kept))
-        write_jsonl(new / LABELS, (label.to_record() for label in labels))
+        if data is not None and labels:
+            write_kaldi_dir(new, data.subset(label.id for label in labels))
+        with (new / LABELS).open("w", encoding="utf-8") as stream:
+            stream.writelines(label.line() for label in labels)
 
 
-def _rows_about(
-    ids: set[str], tables: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, str]]:
-    segments = tables.get("segments")
-    recordings = ids
-    if segments is not None:
-        recordings = {value.split()[0] for key, value in segments.items() if key in ids}
-    found = {}
-    for name, rows in tables.items():
-        wanted = recordings if name == "wav.scp" else ids
-        found[name] = {key: value for key, value in rows.items() if key in wanted}
-    return found
+def join_folders(folders: Sequence[LabelFolder], names: Sequence[str]) -> LabelFolder:
+    """Put folders behind each other.
 
+    Recordings get the folder's number before their name where ids could clash.
 
-def merge_tables(
-    folders: Iterable[LabelFolder],
-) -> dict[str, dict[str, str]]:
-    """Join the tables of several folders.
+    Args:
+        folders: what to join.
+        names: of the folders, for messages.
 
     Raises:
-        DataDirError: two folders give one key different values.
+        DataDirError: an utterance is in two of them, or some have audio and some do not.
     """
-    merged: dict[str, dict[str, str]] = {}
-    for folder in folders:
-        for name, rows in folder.tables.items():
-            table = merged.setdefault(name, {})
-            clash = next((k for k in rows if k in table and table[k] != rows[k]), None)
-            if clash is not None:
+    owner: dict[str, str] = {}
+    for folder, name in zip(folders, names, strict=True):
+        for label in folder.labels:
+            if label.id in owner:
                 raise DataDirError(
-                    f"{name}: {clash} is {table[clash]!r} in one folder and {rows[clash]!r} in "
-                    "another; give its utterances different ids"
+                    f"utterance {label.id} is in {owner[label.id]} and in {name}; give its "
+                    "utterances different ids, or treat the folders one by one"
                 )
-            table.update(rows)
-    return merged
+            owner[label.id] = name
+    labels = [label for folder in folders for label in folder.labels]
+    found = [folder.data for folder in folders if folder.data is not None]
+    if not found or len(folders) == 1:
+        return LabelFolder(labels, found[0] if found else None)
+    if len(found) < len(folders):
+        raise DataDirError(f"of {', '.join(names)} some have wav.scp and some do not")
+    return LabelFolder(labels, _join([_in_segments(folder, i) for i, folder in enumerate(folders)])
+                       if any(data.segments for data in found) else _join(found))  # fmt: skip
 
 
-def _label(record: Mapping[str, Any], where: str) -> PseudoLabel:
-    problems = [name for name in ("id", "text") if name not in record]
-    if problems:
-        raise DataDirError(f"{where}: no {' and no '.join(problems)}; this is no pseudo-label")
-    for name, kinds in _TYPES.items():
-        value = record.get(name)
-        if value is None and (name not in record or name not in _NEVER_NULL):
-            continue
-        if not isinstance(value, kinds):
-            raise DataDirError(f"{where}: {name} is {short(value)}, which makes no sense")
-    known = {
-        name: tuple(record[name]) if isinstance(record[name], list) else record[name]
-        for name in _TYPES
-        if name in record
-    }
-    return PseudoLabel(**known, extra={k: v for k, v in record.items() if k not in _TYPES})
+def _in_segments(folder: LabelFolder, number: int) -> KaldiDir:
+    """The tables with every utterance as a stretch of a recording that has the folder's number."""
+    data = folder.data
+    assert data is not None
+    seconds = {label.id: label.duration for label in folder.labels}
+    spans = data.segments or {key: Span(key, 0.0, seconds[key]) for key in seconds}
+    return dataclasses.replace(
+        data,
+        wav_scp={f"{number}-{key}": path for key, path in data.wav_scp.items()},
+        segments={
+            key: dataclasses.replace(span, recording=f"{number}-{span.recording}")
+            for key, span in spans.items()
+        },
+    )
+
+
+def _join(parts: Sequence[KaldiDir]) -> KaldiDir:
+    joined = KaldiDir({}, {})
+    for part in parts:
+        joined.wav_scp |= part.wav_scp
+        joined.utt2spk |= part.utt2spk
+        joined.text |= part.text
+        joined.num_samples |= part.num_samples
+        joined.segments |= part.segments
+    # A table that only some folders have would be incomplete.
+    if len(joined.text) < len(joined):
+        joined.text = {}
+    if len(joined.num_samples) < len(joined):
+        joined.num_samples = {}
+    return joined

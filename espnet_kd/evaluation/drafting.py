@@ -11,20 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from espnet_kd.data.record_log import RecordLog
 from espnet_kd.data.recordings import Recordings, open_recordings
 from espnet_kd.evaluation.whisper_runs import (
     DataSet,
     EvaluationPlan,
     file_stem,
-    open_log,
     signature,
 )
-from espnet_kd.utils.jsonl import RecordLog
+from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.draft import make_draft
 from espnet_kd.whisper.load import WhisperBundle
-from espnet_kd.whisper.transcribe import SAMPLE_RATE, Transcriber
+from espnet_kd.whisper.transcribe import SAMPLE_RATE, Transcriber, Wave
 
 
 def compare_drafted(
@@ -50,10 +48,10 @@ def compare_drafted(
     plain, drafted = Transcriber(teacher, options), Transcriber(teacher, options, draft)
     stem = f"{file_stem(teacher.name, data)}_drafted_by_{student.name}"
     settings = {**signature(teacher.name, data, plan), "assistant": student.name}
-    log = open_log(out / f"{stem}_predictions.jsonl", settings)
+    log = RecordLog(out / f"{stem}_predictions.jsonl", settings)
     recordings = open_recordings(data.folder, plan.policy)
     _decode_both(plain, drafted, recordings, log, stem)
-    records = [log.records[key] for key in recordings.segments]
+    records = [log.records[key] for key in recordings.utterances]
     return {
         "assistant": student.name,
         "shared_encoder": draft is not student.model,
@@ -80,16 +78,23 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _decode_both(
     plain: Transcriber, drafted: Transcriber, recordings: Recordings, log: RecordLog, title: str
 ) -> None:
-    todo = [key for key in recordings.segments if key not in log.records]
-    if todo:
-        plain.warm_up()
-    for key in tqdm(todo, desc=title, unit="utt", disable=not todo):
-        wave_S = recordings.wave(key)
-        record: dict[str, Any] = {"id": key, "seconds": round(len(wave_S) / SAMPLE_RATE, 4)}
-        record["fits"] = len(wave_S) <= plain.window
-        if record["fits"]:
-            for name, transcriber in (("plain", plain), ("drafted", drafted)):
-                (transcript,) = transcriber.transcribe([wave_S])
-                record[name] = transcript.text
-                record[f"{name}_seconds"] = round(transcript.seconds, 6)
-        log.append([record])
+    todo = [key for key in recordings.utterances if key not in log.records]
+    if not todo:
+        return
+    plain.warm_up()
+    with Progress(title, len(recordings.utterances), "utterances") as progress:
+        progress.reach(len(recordings.utterances) - len(todo))
+        for key in todo:
+            log.append([_decode(key, recordings.wave(key), plain, drafted)])
+            progress.reach(progress.done + 1)
+
+
+def _decode(key: str, wave_S: Wave, plain: Transcriber, drafted: Transcriber) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": key, "seconds": round(len(wave_S) / SAMPLE_RATE, 4)}
+    record["fits"] = len(wave_S) <= plain.window
+    if record["fits"]:
+        for name, transcriber in (("plain", plain), ("drafted", drafted)):
+            (transcript,) = transcriber.transcribe([wave_S])
+            record[name] = transcript.text
+            record[f"{name}_seconds"] = round(transcript.seconds, 6)
+    return record

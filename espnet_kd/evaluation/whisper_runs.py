@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from espnet_kd.data.audio import AudioPolicy
+from espnet_kd.data.record_log import RecordLog
 from espnet_kd.data.recordings import Recordings, open_recordings
-from espnet_kd.errors import CheckpointError, DataDirError, WhisperError
+from espnet_kd.errors import DataDirError, WhisperError
 from espnet_kd.evaluation.transcripts import score_transcripts
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.utils.files import write_json
-from espnet_kd.utils.jsonl import RecordLog
-from espnet_kd.utils.model_directory import read_json
+from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.normalisers import NO_SPACES, make_normaliser, spelling_of
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber, Transcript, Wave
@@ -101,10 +98,10 @@ def evaluate(
     recordings = open_recordings(data.folder, plan.policy)
     references = read_references(data.folder, recordings)
     transcriber = Transcriber(bundle, plan.decode)
-    log = open_log(out / f"{stem}_predictions.jsonl", signature(model_id, data, plan))
+    log = RecordLog(out / f"{stem}_predictions.jsonl", signature(model_id, data, plan))
     recognise(transcriber, recordings, log, plan, stem, references)
     # A folder may have lost utterances since the run that was stopped.
-    records = [log.records[key] for key in recordings.segments]
+    records = [log.records[key] for key in recordings.utterances]
     metrics = {
         "model_id": model_id,
         "dataset_id": data.dataset_id,
@@ -135,12 +132,13 @@ def recognise(
     references: Mapping[str, str],
 ) -> None:
     """Write a record for every utterance that ``log`` does not have yet."""
-    todo = [key for key in recordings.segments if key not in log.records]
+    todo = [key for key in recordings.utterances if key not in log.records]
     if not todo:
         return
     transcriber.warm_up()
-    done = len(recordings.segments) - len(todo)
-    with tqdm(total=len(recordings.segments), initial=done, desc=title, unit="utt") as bar:
+    done = len(recordings.utterances) - len(todo)
+    with Progress(title, len(recordings.utterances), "utterances") as progress:
+        progress.reach(done)
         for form, batch in _batches(todo, recordings, transcriber, plan):
             found = _transcribe(transcriber, form, [wave for _, wave in batch], plan)
             log.append(
@@ -154,7 +152,8 @@ def recognise(
                 }
                 for (key, wave), transcript in zip(batch, found, strict=True)
             )
-            bar.update(len(batch))
+            done += len(batch)
+            progress.reach(done)
 
 
 def speed(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -177,28 +176,13 @@ def read_references(folder: Path, recordings: Recordings) -> dict[str, str]:
     if not (folder / "text").is_file():
         return {}
     texts = read_text(folder / "text")
-    missing = [key for key in recordings.segments if key not in texts]
+    missing = [key for key in recordings.utterances if key not in texts]
     if missing:
         raise DataDirError(
             f"{folder}/text has no transcript for {len(missing)} utterance(s), e.g. "
             f"{', '.join(missing[:3])}; add them, or remove text to recognise without scoring"
         )
-    return {key: texts[key] for key in recordings.segments}
-
-
-def open_log(path: Path, settings: Mapping[str, Any]) -> RecordLog:
-    """The predictions made so far; those of other settings are thrown away."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(path.name.replace("_predictions.jsonl", "_settings.json"))
-    wanted = json.loads(json.dumps(settings, default=str))
-    try:
-        same = file.is_file() and read_json(file) == wanted
-    except CheckpointError:
-        same = False
-    if not same:
-        path.unlink(missing_ok=True)
-        write_json(file, wanted)
-    return RecordLog(path)
+    return {key: texts[key] for key in recordings.utterances}
 
 
 def signature(model_id: str, data: DataSet, plan: EvaluationPlan) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 
-from espnet_kd.data.label_folder import PseudoLabel
-from espnet_kd.filtering.text_shape import most_repeats
+from espnet_kd.data.pseudo_labels import PseudoLabel
+from espnet_kd.filtering.text_shape import phrase_repeats
+from espnet_kd.whisper.label_checks import compression_ratio, timestamps_in_order
 
 _TIMESTAMP = re.compile(r"<\|(\d+\.\d\d)\|>")
-_SLACK = 0.5
-"""Seconds by which the last timestamp may lie behind the end: Whisper rounds ends up."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,9 @@ class Checks:
     max_repeats: int = 8
     """A phrase that stands more often than this in a row is a hallucinated loop; 0 = no limit."""
 
+    max_compression: float = 2.4
+    """A text that zlib makes more times smaller than this is a loop; 0 = no limit."""
+
     truncated: bool = True
     """Drop labels that decoding cut off: they teach a student to stop early."""
 
@@ -34,21 +35,26 @@ class Checks:
         """Why the label is dropped; empty if it passes."""
         if not label.text.strip():
             return "empty label"
-        if self.language and label.language and label.language != self.language:
-            return f"language {label.language}, not {self.language}"
+        if self.language and label.language != self.language:
+            return f"language: {label.language}, not {self.language}"
         if self.truncated and label.truncated:
             return "truncated: no end token before the length limit"
-        if self.timestamps and (problem := _timestamps(label)):
-            return problem
-        if self.max_repeats and (repeats := most_repeats(label.text)) > self.max_repeats:
+        if self.timestamps and not _in_order(label):
+            return "timestamps: they go back, or beyond the audio"
+        return self._loop(label.text)
+
+    def _loop(self, text: str) -> str:
+        if self.max_repeats and (repeats := phrase_repeats(text)) > self.max_repeats:
             return f"loop: a phrase {repeats} times in a row"
+        if self.max_compression and (ratio := compression_ratio(text)) > self.max_compression:
+            return f"loop: zlib makes it {ratio:.1f} times smaller"
         return ""
 
 
-def _timestamps(label: PseudoLabel) -> str:
-    times = [float(found) for found in _TIMESTAMP.findall(label.whisper_transcript or "")]
-    if any(later < earlier for earlier, later in itertools.pairwise(times)):
-        return "timestamps out of order"
-    if times and label.duration is not None and max(times) > label.duration + _SLACK:
-        return "timestamp behind the end of the audio"
-    return ""
+def _in_order(label: PseudoLabel) -> bool:
+    if "timestamps" in label.flags:
+        return False
+    if not isinstance(label.whisper_transcript, str):
+        return True
+    times = [float(found) for found in _TIMESTAMP.findall(label.whisper_transcript)]
+    return timestamps_in_order(times, label.duration)

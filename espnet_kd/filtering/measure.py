@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from espnet_kd.data.audio import Wave
-from espnet_kd.data.label_folder import PseudoLabel
+from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.data.recordings import Recordings
 from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.whisper.wer_filter import Score
@@ -55,8 +55,8 @@ class MeasureOptions:
     """``fixed``, or ``upstream`` and ``fork`` to reproduce published decisions."""
 
     tokenizer: str | None = None
-    """Whisper folder whose normalizer.json (spellings) the English normaliser uses; by default that
-    of the openai-whisper package."""
+    """Whisper folder whose tokenizer reads labels that are ids, and whose normalizer.json
+    (spellings) the English normaliser uses; by default that of the openai-whisper package."""
 
     proxy_text: Path | None = None
     """Kaldi ``text`` file with what a second ASR system heard."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet_kd.data.audio import AudioPolicy
-from espnet_kd.data.label_folder import (
-    LabelFolder,
-    PseudoLabel,
-    merge_tables,
-    read_label_folder,
-    write_label_folder,
-)
-from espnet_kd.errors import ConfigError, DataDirError, KDError
+from espnet_kd.data.kaldi_dir import KaldiDir
+from espnet_kd.data.label_folder import join_folders, read_label_folder, write_label_folder
+from espnet_kd.data.pseudo_labels import PseudoLabel
+from espnet_kd.data.recordings import Recordings
+from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.filtering.checks import Checks
 from espnet_kd.filtering.decide import Combine, Decision, Limit, decide, make_cut
 from espnet_kd.filtering.measure import Item, Measure, MeasureOptions
@@ -24,8 +22,7 @@ from espnet_kd.filtering.registry import build_measure
 from espnet_kd.filtering.scoring import score_all
 from espnet_kd.filtering.summary import summarise
 from espnet_kd.filtering.true_wer import TrueWER
-from espnet_kd.utils.files import write_json
-from espnet_kd.utils.jsonl import write_jsonl
+from espnet_kd.utils.files import write_json, write_text
 from espnet_kd.whisper.wer_filter import Score
 
 DECISIONS, SUMMARY, SCORES = "decisions.jsonl", "summary.json", "scores"
@@ -62,8 +59,8 @@ class Scored:
     items: list[Item]
     """All labels, folder by folder."""
 
-    tables: dict[str, dict[str, str]]
-    """Kaldi tables of all folders."""
+    data: KaldiDir | None
+    """Tables of all folders; None without audio."""
 
     measures: dict[str, Measure]
     """By name, in the order asked for."""
@@ -80,13 +77,14 @@ def score_folders(folders: Sequence[Path], out: Path, plan: FilterPlan) -> Score
         DataDirError: a folder has problems, or two hold the same utterance.
     """
     measures = _make(plan, out / SCORES)
-    found = [read_label_folder(folder, plan.policy) for folder in folders]
-    items = _items(found, folders)
+    joined = join_folders(list(map(read_label_folder, folders)), list(map(str, folders)))
+    recordings = None if joined.data is None else Recordings(joined.data, plan.policy)
+    items = [Item(label, recordings) for label in joined.labels]
     scores = {
         name: score_all(measure, items, out / SCORES, plan.options.batch_size)
         for name, measure in measures.items()
     }
-    return Scored(items, merge_tables(found), measures, scores)
+    return Scored(items, joined.data, measures, scores)
 
 
 def true_wer(scored: Scored, out: Path, plan: FilterPlan) -> dict[str, Score]:
@@ -132,27 +130,27 @@ def write_decisions(
     Raises:
         KDError: nothing is kept (decisions and summary are written all the same).
     """
-    write_jsonl(out / DECISIONS, (_record(decision) for decision in decisions))
+    write_text(out / DECISIONS, "".join(map(_line, decisions)))
     write_json(out / SUMMARY, summary)
     labels = [item.label for item in scored.items]
     kept = [decision.kept for decision in decisions]
-    write_label_folder(out / DROPPED, select(labels, [not k for k in kept]), scored.tables)
+    write_label_folder(out / DROPPED, select(labels, [not k for k in kept]), scored.data)
     if not any(kept):
         raise KDError(
             f"no label is kept; {out / DECISIONS} says why, {out / KEPT} is not written. Loosen the "
             "limits"
         )
-    write_label_folder(out / KEPT, select(labels, kept), scored.tables)
+    write_label_folder(out / KEPT, select(labels, kept), scored.data)
 
 
 def select(labels: Sequence[PseudoLabel], kept: Sequence[bool]) -> list[PseudoLabel]:
-    """The labels to keep; one continues its predecessor only if that is kept as well."""
+    """The labels to keep; one is prompted by its predecessor only if that is kept as well."""
     chosen = []
     for index, label in enumerate(labels):
         if not kept[index]:
             continue
         if label.condition_on_prev and (index == 0 or not kept[index - 1]):
-            label = dataclasses.replace(label, condition_on_prev=0)
+            label = dataclasses.replace(label, condition_on_prev=0, prompt_ids=None)
         chosen.append(label)
     return chosen
 
@@ -173,26 +171,12 @@ def _make(plan: FilterPlan, cache: Path) -> dict[str, Measure]:
     return measures
 
 
-def _items(found: Sequence[LabelFolder], folders: Sequence[Path]) -> list[Item]:
-    owner: dict[str, Path] = {}
-    items = []
-    for labels, folder in zip(found, folders, strict=True):
-        for label in labels.labels:
-            if label.id in owner:
-                raise DataDirError(
-                    f"utterance {label.id} is in {owner[label.id]} and in {folder}; give its "
-                    "utterances different ids, or filter the folders one by one"
-                )
-            owner[label.id] = folder
-            items.append(Item(label, labels.recordings))
-    return items
-
-
-def _record(decision: Decision) -> dict[str, Any]:
+def _line(decision: Decision) -> str:
     record = {
         "id": decision.id,
         "kept": decision.kept,
         "reason": decision.reason,
         "scores": decision.scores,
+        **({"notes": decision.notes} if decision.notes else {}),
     }
-    return record | ({"notes": decision.notes} if decision.notes else {})
+    return json.dumps(record, ensure_ascii=False) + "\n"

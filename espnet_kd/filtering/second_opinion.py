@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from espnet_kd.whisper.transcribe import SAMPLE_RATE
 from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.filtering.measure import Item, MeasureOptions, chosen
-from espnet_kd.utils.jsonl import RecordLog
+from espnet_kd.data.record_log import RecordLog
 
 
 class SecondOpinion(ABC):
@@ -54,8 +55,9 @@ class HeardOpinion(SecondOpinion):
         self._system: ASRSystem | None = None
         self._log: RecordLog | None = None
         if options.cache is not None:
-            key = hashlib.sha256(f"{Path(folder).resolve()} {options.language}".encode())
-            self._log = RecordLog(options.cache / f"texts-{key.hexdigest()[:12]}.jsonl")
+            settings = {"model": str(Path(folder).resolve()), "language": options.language}
+            key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+            self._log = RecordLog(options.cache / f"texts-{key}.jsonl", settings)
 
     def texts(self, items: Sequence[Item]) -> list[str | None]:
         """Decode what is not remembered yet."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_kd.data.label_folder import PseudoLabel
+from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.filtering.decide import Cut, Decision
 from espnet_kd.whisper.wer_filter import Score
 

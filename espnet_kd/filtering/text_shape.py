@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Sequence
-from typing import TypeVar
 
 from espnet_kd.filtering.measure import Item, Measure, MeasureOptions
+from espnet_kd.whisper.label_checks import compression_ratio, most_repeats
 from espnet_kd.whisper.wer_filter import Score
 
-T = TypeVar("T")
 MAX_PERIOD = 10
 """Longest repeated phrase that is looked for, in words (four times as many letters)."""
 
 
 class CompressionRatio(Measure):
-    """Bytes of the text over bytes of its zlib form, as Whisper's own decoding looks at it.
+    """How many times smaller zlib makes the text; OpenAI's decoder calls more than 2.4 a failure.
 
-    OpenAI's decoder calls more than 2.4 a failure; texts of a few words are below 1.
+    Short texts are below 1.
     """
 
     name = "compression"
     higher_is_better = False
-    about = "bytes of the text over its zlib form; high where it loops"
+    about = "how many times smaller zlib makes the text; high where it loops"
 
     @classmethod
     def from_options(cls, options: MeasureOptions) -> Measure:
@@ -52,45 +50,29 @@ class Repetition(Measure):
         return [Score(repeated_share(item.label.text)) for item in items]
 
 
-def compression_ratio(text: str) -> float:
-    """UTF-8 bytes over zlib bytes; 0 for an empty text."""
-    data = text.encode("utf-8")
-    return len(data) / len(zlib.compress(data))
-
-
 def repeated_share(text: str) -> float:
-    """Share of units inside runs that repeat the phrase before them; 0 for an empty text."""
+    """Share of units that the longest run of repetitions adds to its first phrase, 0 to 1."""
     units, longest = _units(text)
-    if not units:
-        return 0.0
-    return max((_best_run(units, period)[1] for period in _periods(units, longest)), default=0) / (
-        len(units)
-    )
+    periods = range(1, min(longest, len(units) // 2) + 1)
+    return max((_repeated(units, period) for period in periods), default=0) / max(len(units), 1)
 
 
-def most_repeats(text: str) -> int:
-    """How often some phrase stands in a row, at most; 1 where nothing repeats."""
+def phrase_repeats(text: str) -> int:
+    """How often some phrase of words (letters, where there is one word) stands in a row, at most."""
     units, longest = _units(text)
-    return max((_best_run(units, period)[0] for period in _periods(units, longest)), default=1)
+    return most_repeats(units, longest)
 
 
-def _units(text: str) -> tuple[list[str], int]:
+def _units(text: str) -> tuple[list[int], int]:
+    """Words, or the letters of a single one, as numbers, and the longest period to look for."""
     words = text.lower().split()
-    if len(words) > 1:
-        return words, MAX_PERIOD
-    return list("".join(words)), 4 * MAX_PERIOD
+    units, longest = (words, MAX_PERIOD) if len(words) > 1 else (list(text), 4 * MAX_PERIOD)
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(unit, len(numbers)) for unit in units], longest
 
 
-def _periods(units: Sequence[str], longest: int) -> range:
-    return range(1, min(longest, len(units) // 2) + 1)
-
-
-def _best_run(units: Sequence[T], period: int) -> tuple[int, int]:
-    """(repeats, further units) of the longest run in which every unit equals that ``period``
-    before it.
-    """
-    same = [units[i] == units[i - period] for i in range(period, len(units))]
-    run = max((sum(1 for _ in group) for value, group in itertools.groupby(same) if value),
-              default=0)  # fmt: skip
-    repeats = run // period
-    return (1 + repeats, repeats * period) if repeats else (1, 0)
+def _repeated(units: Sequence[int], period: int) -> int:
+    """Units of the longest run in which each equals that ``period`` before it, in whole phrases."""
+    same = (units[i] == units[i - period] for i in range(period, len(units)))
+    runs = (sum(1 for _ in group) for equal, group in itertools.groupby(same) if equal)
+    return max(runs, default=0) // period * period

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.data.label_folder import PseudoLabel
+from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.errors import ConfigError
 from espnet_kd.filtering.measure import MeasureOptions, chosen
 from espnet_kd.utils.model_directory import read_json

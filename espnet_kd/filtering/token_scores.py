@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from espnet_kd.data.label_folder import PseudoLabel
+from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.filtering.measure import Item, Measure, MeasureOptions
 from espnet_kd.whisper.wer_filter import Score
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.filtering.measure import Item, Measure, MeasureOptions
+from espnet_kd.filtering.pretrained import load_tokenizer
 from espnet_kd.filtering.texts import LabelTexts
 from espnet_kd.whisper.wer_filter import RULES, Rule, Score, WERFilter
 
@@ -26,6 +27,8 @@ class TrueWER(Measure):
             )
         self.rule = cast(Rule, options.wer_rule)
         self.texts = LabelTexts(options)
+        self.folder = options.tokenizer
+        self._tokenizer: Any = None
 
     @classmethod
     def from_options(cls, options: MeasureOptions) -> TrueWER:
@@ -48,5 +51,16 @@ class TrueWER(Measure):
     def _score(self, item: Item) -> Score:
         label = item.label
         # The published columns hold special tokens, which is what their first test looks at.
-        text = label.text if self.rule == "fixed" else label.whisper_transcript or label.text
-        return WERFilter(self.texts.normaliser(label), self.rule).score(label.reference, text)
+        text = label.text if self.rule == "fixed" else label.whisper_transcript
+        judge = WERFilter(self.texts.normaliser(label), self.rule, self._decode)
+        return judge.score(label.reference, text)
+
+    def _decode(self, ids: list[int]) -> str:
+        if self._tokenizer is None:
+            if self.folder is None:
+                raise ConfigError(
+                    "measure wer",
+                    ["labels are token ids; name the model whose tokenizer reads them: --tokenizer"],
+                )
+            self._tokenizer = load_tokenizer(self.folder)
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))

@@ -42,7 +42,7 @@ FLOORS = (
     ("espnet_kd.encoder", "espnet_kd.losses", "espnet_kd.pruning", "espnet_kd.quantizer",
      "espnet_kd.optim", "espnet_kd.whisper"),
     ("espnet_kd.checkpoints",),
-    ("espnet_kd.data", "espnet_kd.evaluation"),
+    ("espnet_kd.data", "espnet_kd.evaluation", "espnet_kd.filtering"),
     ("espnet_kd.registry", "espnet_kd.tasks"),
     ("espnet_kd.bin", "s3prl_upstreams"),
 )  # fmt: skip
