@@ -21,6 +21,12 @@ CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 
+POSITIONS_PER_SECOND = 50
+"""Encoder positions of one second of audio: 100 feature frames, after a stride of 2."""
+
+DECODING = ("suppress_tokens", "begin_suppress_tokens")
+"""Keys that older configurations hold and that now stand in the generation configuration."""
+
 NAMES_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 """Keys that ask transformers to run code of the model's author."""
 
@@ -28,7 +34,8 @@ NAMES_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 def read_config(folder: Path) -> Any:
     """The ``WhisperConfig`` of a directory.
 
-    ``forced_decoder_ids`` are left out: they silently override language and task.
+    What steers decoding is left to the generation configuration, where it belongs; of it,
+    ``forced_decoder_ids`` would silently override language and task.
 
     Raises:
         CheckpointError: no config.json, another model type, or a key that names code.
@@ -42,9 +49,10 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError(
             f"{file} describes a {short(source.get('model_type'))} model, not a Whisper"
         )
-    values = _select(source, _arguments(WhisperConfig), _keys_of_any_config(), file)
+    wanted = [name for name in arguments_of(WhisperConfig) if name not in DECODING]
+    values = _select(source, wanted, _keys_of_any_config(), file)
     with problems_of(str(file)):
-        return WhisperConfig(**values)
+        return WhisperConfig(**values, **dict.fromkeys(DECODING))
 
 
 def read_generation_config(folder: Path) -> Any | None:
@@ -80,9 +88,15 @@ def read_feature_extractor(folder: Path) -> Any:
     file = folder / PREPROCESSOR_FILE
     known = ("feature_extractor_type", "processor_class", "mel_filters", "n_samples",
              "nb_max_frames", "padding_side", "image_processor_type")  # fmt: skip
-    values = _select(_read(file), _arguments(WhisperFeatureExtractor), known, file)
+    values = _select(_read(file), arguments_of(WhisperFeatureExtractor), known, file)
     with problems_of(str(file)):
         return WhisperFeatureExtractor(**values)
+
+
+def arguments_of(cls: Any) -> list[str]:
+    """Named arguments of a class's constructor."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -106,12 +120,6 @@ def _select(
         listed = ", ".join(f"{key:.60}" for key in strange[:8])
         warnings.warn(f"{file}: ignored unknown key(s) {listed}", stacklevel=4)
     return {key: value for key, value in source.items() if key in wanted}
-
-
-def _arguments(cls: Any) -> list[str]:
-    """Named arguments of the constructor."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
 
 
 @functools.cache

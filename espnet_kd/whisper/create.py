@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 
+from espnet_kd.whisper.config import POSITIONS_PER_SECOND
 from espnet_kd.whisper.generation_config import generation_config
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.specials import SpecialIds
 from espnet_kd.whisper.tokenizer import build_tokenizer
-
-FRAMES_PER_SECOND, POSITIONS_PER_SECOND = 100, 50
-"""Feature frames and encoder positions (after the stride of 2) of one second."""
 
 
 def create_whisper(

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ def load_whisper(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     attn_implementation: str = "sdpa",
+    subfolder: str = "",
     revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> WhisperBundle:
     """Load a model from safetensors, without running any code that comes with it.
 
@@ -77,26 +79,29 @@ def load_whisper(
         dtype: of the weights.
         device: where the model shall be.
         attn_implementation: ``sdpa``, or ``eager`` where attention maps are needed.
+        subfolder: folder inside the directory or repository that holds the files.
         revision: commit or tag of a hub repository.
+        cache_dir: where downloads are kept, instead of transformers' usual place.
 
     Raises:
         CheckpointError: files missing or damaged, weights that do not fit, a tokenizer or feature
             extractor of another model.
         ConfigError: a configuration that makes no sense.
     """
-    place = _local_folder(folder, revision)
-    tokenizer = _read_tokenizer(place)
+    place = _local_folder(folder, subfolder, revision, cache_dir)
+    config = read_config(place)
     generation = read_generation_config(place)
+    extractor = read_feature_extractor(place)
+    tokenizer = _read_tokenizer(place)
     specials = SpecialIds.of(
         tokenizer, is_multilingual=getattr(generation, "is_multilingual", None)
     )
-    config = read_config(place)
-    extractor = read_feature_extractor(place)
     _check_together(config, tokenizer, extractor, specials, place)
-    model = _build(config, place, attn_implementation)
+    weights = _read_weights(place)
+    model = build_model(config, weights, str(place), attn_implementation=attn_implementation)
     model.generation_config = generation or generation_config(tokenizer, specials, config)
     model.to(device=device, dtype=dtype)
-    return WhisperBundle(model.eval(), tokenizer, extractor, specials, Path(folder).name)
+    return WhisperBundle(model, tokenizer, extractor, specials, Path(folder).name)
 
 
 def save_whisper(bundle: WhisperBundle, folder: str | os.PathLike[str]) -> None:
@@ -120,22 +125,42 @@ def save_whisper(bundle: WhisperBundle, folder: str | os.PathLike[str]) -> None:
         bundle.feature_extractor.save_pretrained(new)
 
 
-def _local_folder(folder: str | os.PathLike[str], revision: str | None) -> Path:
+def _local_folder(
+    folder: str | os.PathLike[str],
+    subfolder: str,
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> Path:
+    """The directory itself, or where the hub repository was downloaded to."""
     place = Path(folder)
-    if place.is_dir():
-        return place
-    if place.exists() or not _HUB_NAME.fullmatch(str(folder)):
-        raise CheckpointError(
-            f"{folder} is not a directory; give a Whisper directory (with config.json, "
-            "model.safetensors and tokenizer files) or the name of a hub repository"
-        )
+    if not place.is_dir():
+        if place.exists() or not _HUB_NAME.fullmatch(str(folder)):
+            raise CheckpointError(
+                f"{folder} is not a directory; give a Whisper directory (with config.json, "
+                "model.safetensors and tokenizer files) or the name of a hub repository"
+            )
+        place = _download(str(folder), subfolder, revision, cache_dir)
+    return place / subfolder
+
+
+def _download(
+    repository: str,
+    subfolder: str,
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> Path:
     from huggingface_hub import snapshot_download
 
+    patterns = [f"{subfolder}/{name}" if subfolder else name for name in FILES]
     try:
-        return Path(snapshot_download(str(folder), revision=revision, allow_patterns=list(FILES)))
+        return Path(
+            snapshot_download(
+                repository, revision=revision, cache_dir=cache_dir, allow_patterns=patterns
+            )
+        )
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{folder} is no directory here, and as a hub repository it cannot be fetched: "
+            f"{repository} is no directory here, and as a hub repository it cannot be fetched: "
             f"{str(error).splitlines()[0]}"
         ) from None
 
@@ -163,30 +188,48 @@ def _damage_of(folder: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"{folder}: {what} are damaged ({reason}); copy them again") from None
 
 
-def _build(config: Any, folder: Path, attn_implementation: str) -> Any:
-    """The model with its weights; memory is only used for what the file holds."""
+def build_model(
+    config: Any,
+    weights: Mapping[str, Tensor],
+    source: str,
+    *,
+    attn_implementation: str = "sdpa",
+) -> Any:
+    """A ``WhisperForConditionalGeneration`` with given weights, in eval mode.
+
+    Args:
+        config: ``WhisperConfig``.
+        weights: by transformers' names; the output projection may be missing.
+        source: where they come from, for messages.
+        attn_implementation: ``sdpa`` or ``eager``.
+
+    Raises:
+        CheckpointError: weights that do not fit; every name at fault is listed.
+        ConfigError: a configuration of which no model can be built.
+    """
     from transformers import WhisperForConditionalGeneration
 
-    state = _read_weights(folder)
-    with problems_of(str(folder / CONFIG_FILE)), torch.device("meta"):
+    state = dict(weights)
+    # On the meta device nothing is initialised and no memory is used twice.
+    with problems_of(f"{source}: {CONFIG_FILE}"), torch.device("meta"):
         model = WhisperForConditionalGeneration._from_config(
             config, attn_implementation=attn_implementation
         )
-    _tie(state, folder)
-    check_fit(model, state, str(folder))
+    _tie(state, source)
+    check_fit(model, state, source)
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()
-    return model
+    return model.eval()
 
 
-def _tie(state: dict[str, Tensor], folder: Path) -> None:
+def _tie(state: dict[str, Tensor], source: str) -> None:
     """Give the output projection the embedding's weights, as transformers does when it loads."""
     embedding = state.get(_EMBEDDING)
     if embedding is None:
         return  # listed as missing by the check that follows
     if _OUTPUT in state and not torch.equal(state[_OUTPUT], embedding):
         raise CheckpointError(
-            f"{folder}: {_OUTPUT} differs from {_EMBEDDING}, but Whisper has one matrix for both; "
+            f"{source}: {_OUTPUT} differs from {_EMBEDDING}, but Whisper has one matrix for both; "
             "these weights would lose their output layer"
         )
     state[_OUTPUT] = embedding
