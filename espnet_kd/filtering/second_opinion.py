@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from espnet_kd.data.audio import Wave
-from espnet_kd.whisper.transcribe import SAMPLE_RATE
 from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.wer import read_text
+from espnet_kd.filtering.asr_systems import ASRSystem, load_asr
 from espnet_kd.filtering.measure import Item, MeasureOptions, chosen
 from espnet_kd.data.record_log import RecordLog
 
@@ -45,7 +42,7 @@ class HeardOpinion(SecondOpinion):
     """Texts of a model that is run here; with a cache, once per utterance.
 
     Args:
-        folder: Whisper, or any speech recognition model of transformers.
+        folder: what :func:`espnet_kd.filtering.asr_systems.load_asr` reads.
         options: language, device; ``cache`` is the folder to remember texts in.
     """
 
@@ -100,79 +97,3 @@ def opinion_signature(options: MeasureOptions) -> dict[str, Any]:
     if options.proxy_text and options.proxy_text.is_file():
         found["proxy_sha256"] = hashlib.sha256(options.proxy_text.read_bytes()).hexdigest()
     return found
-
-
-class ASRSystem(ABC):
-    """A speech recogniser for utterances of any length."""
-
-    @abstractmethod
-    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
-        """Texts of (S,) float32 samples at 16 kHz."""
-
-
-class WhisperSystem(ASRSystem):
-    """Greedy Whisper; what is longer than its window goes through the sequential long form."""
-
-    def __init__(self, folder: str, options: MeasureOptions) -> None:
-        from espnet_kd.whisper.load import load_whisper
-        from espnet_kd.whisper.transcribe import DecodeOptions, Transcriber
-
-        bundle = load_whisper(folder, device=options.device)
-        self._transcriber = Transcriber(bundle, DecodeOptions(language=options.language))
-
-    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
-        """One batch for all that fit the window."""
-        transcriber = self._transcriber
-        short = [i for i, wave in enumerate(waves) if len(wave) <= transcriber.window]
-        texts = [""] * len(waves)
-        if short:
-            found = transcriber.transcribe([waves[i] for i in short])
-            for i, transcript in zip(short, found, strict=True):
-                texts[i] = transcript.text
-        for i in sorted(set(range(len(waves))) - set(short)):
-            texts[i] = transcriber.transcribe_long([waves[i]])[0].text
-        return texts
-
-
-class PipelineSystem(ASRSystem):
-    """Any other recogniser through transformers' pipeline, one utterance at a time."""
-
-    def __init__(self, folder: str, options: MeasureOptions) -> None:
-        from transformers import AutomaticSpeechRecognitionPipeline
-
-        from espnet_kd.filtering.pretrained import load_feature_extractor, load_tokenizer
-
-        self._pipeline = AutomaticSpeechRecognitionPipeline(
-            model=_load_recogniser(folder, options.device),
-            tokenizer=load_tokenizer(folder),
-            feature_extractor=load_feature_extractor(folder),
-            device=torch.device(options.device),
-        )
-
-    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
-        """Texts as the tokenizer writes them."""
-        inputs = [{"raw": wave, "sampling_rate": SAMPLE_RATE} for wave in waves]
-        return [str(self._pipeline(one)["text"]).strip() for one in inputs]
-
-
-def load_asr(folder: str, options: MeasureOptions) -> ASRSystem:
-    """Load whatever recogniser a Hugging Face directory holds.
-
-    Raises:
-        CheckpointError: it holds none that transformers knows.
-    """
-    from espnet_kd.filtering.pretrained import read_model_type
-
-    if not Path(folder).is_dir() or read_model_type(folder) == "whisper":
-        return WhisperSystem(folder, options)
-    return PipelineSystem(folder, options)
-
-
-def _load_recogniser(folder: str, device: str) -> Any:
-    from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
-
-    from espnet_kd.filtering.pretrained import load_model, read_model_type
-
-    is_ctc = read_model_type(folder) in MODEL_FOR_CTC_MAPPING_NAMES
-    return load_model(AutoModelForCTC if is_ctc else AutoModelForSpeechSeq2Seq, folder, device=device)

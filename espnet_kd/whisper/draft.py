@@ -13,6 +13,7 @@ import torch
 
 from espnet_kd.errors import WhisperError
 from espnet_kd.whisper.load import WhisperBundle
+from espnet_kd.whisper.pair import same_encoder
 
 
 def make_draft(student: WhisperBundle, teacher: WhisperBundle) -> Any:
@@ -26,7 +27,7 @@ def make_draft(student: WhisperBundle, teacher: WhisperBundle) -> Any:
         WhisperError: the two do not share vocabulary or input.
     """
     _check_pair(student, teacher)
-    if not same_encoder(student, teacher):
+    if not same_encoder(student.model, teacher.model):
         return student.model
     from transformers import WhisperForCausalLM
 
@@ -39,16 +40,6 @@ def make_draft(student: WhisperBundle, teacher: WhisperBundle) -> Any:
     drafter.proj_out = student.model.proj_out
     drafter.generation_config = copy.deepcopy(student.model.generation_config)
     return drafter.eval()
-
-
-def same_encoder(student: WhisperBundle, teacher: WhisperBundle) -> bool:
-    """Whether both encoders have the same layers with the same weights."""
-    first = student.model.model.encoder.state_dict()
-    second = teacher.model.model.encoder.state_dict()
-    return first.keys() == second.keys() and all(
-        first[name].shape == second[name].shape and torch.equal(first[name], second[name])
-        for name in first
-    )
 
 
 def _check_pair(student: WhisperBundle, teacher: WhisperBundle) -> None:

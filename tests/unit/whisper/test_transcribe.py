@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from espnet_kd.errors import WhisperError
-from espnet_kd.whisper.draft import make_draft, same_encoder
+from espnet_kd.whisper.draft import make_draft
 from espnet_kd.whisper.transcribe import DecodeOptions, Transcriber
 from espnet_kd.whisper.transcribe_chunked import transcribe_chunked
 from tests.unit.whisper import tiny
@@ -119,7 +119,6 @@ def test_a_draft_changes_nothing(teacher, student):
     options = DecodeOptions(language="en", max_length=20, begin_suppress=False)
     waves = [noise(1.0, seed) for seed in range(3)]
     plain = [t.text for t in Transcriber(teacher, options).transcribe(waves)]
-    assert same_encoder(student, teacher)
     shared = make_draft(student, teacher)
     assert shared is not student.model
     assert sum(p.is_meta for p in shared.parameters()) == 0
@@ -132,7 +131,6 @@ def test_an_encoder_of_its_own_is_kept(teacher, student):
     other = copy.deepcopy(student)
     with torch.no_grad():
         other.model.model.encoder.layer_norm.weight.add_(0.1)
-    assert not same_encoder(other, teacher)
     assert make_draft(other, teacher) is other.model
 
 
