@@ -4,8 +4,8 @@ r"""Recognise Kaldi folders with Whisper models: error rates, speed, predictions
     --language ar``
 
 For every model and folder OUT receives <model>_<dataset>_<split>_predictions.jsonl (one utterance
-per line, from which a stopped run goes on) and ..._metrics.json: WER and CER (normalised), wer_ortho
-and wer_raw, RTFx (seconds of audio per second of generation). results.md holds all of them.
+per line, from which a stopped run goes on) and ..._metrics.json: WER and CER (normalised),
+wer_ortho and wer_raw, RTFx (seconds of audio per second of generation); results.md has them all.
 
 Audio that is longer than a model's window (30 s) goes through the long form of --long_form; it is
 never cut. With --assistant STUDENT each model is also decoded with the student as its draft: texts

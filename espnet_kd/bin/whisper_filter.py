@@ -182,12 +182,16 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
         default="fixed",
         help="upstream and fork reproduce published decisions, faults included",
     )
-    group.add_argument("--tokenizer", metavar="DIR", help="Whisper folder of the labels' tokenizer and spellings")
+    group.add_argument(
+        "--tokenizer", metavar="DIR", help="Whisper folder of the labels' tokenizer and spellings"
+    )
     group.add_argument("--proxy_text", type=Path, help="text file of a second ASR system")
     group.add_argument("--proxy_model", metavar="DIR", help="folder of a second ASR model")
     group.add_argument("--student", metavar="DIR", help="Whisper folder, for agreement")
     group.add_argument("--lm", metavar="DIR", help="folder of a causal language model, for nnll")
-    group.add_argument("--embedder", default="sonar", help="sonar, or a CLAP or text encoder folder")
+    group.add_argument(
+        "--embedder", default="sonar", help="sonar, or a CLAP or text encoder folder"
+    )
     group.add_argument("--sonar_speech_encoder", help="by default that of the language")
     group.add_argument("--sonar_text_language", help="such as arb_Arab")
     group.add_argument("--tts_voice", help="voice of espeak-ng, for pesq and mcd")

@@ -45,7 +45,7 @@ def build_tokenizer(kind: str) -> Any:
     specials = _special_names(languages)
     return WhisperTokenizerFast(
         tokenizer_object=_backend(file, specials),
-        normalizer_file=str(assets() / "normalizers" / "english.json"),
+        normalizer_file=str(assets().parent / "normalizers" / "english.json"),
         pad_token=END,
         additional_special_tokens=specials,
         model_max_length=448,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,8 +36,8 @@ def test_english(text, expected):
 
 
 def test_english_is_stripped_unless_published():
-    assert english({}, strip=False)("Hello. ").endswith(" ")
-    assert english({})("Hello. ") == "hello"
+    assert english({}, strip=False)("so %") == "so "
+    assert english({})("so %") == "so"
 
 
 def test_published_basic_tears_words_at_vowel_signs_and_ours_does_not():
@@ -84,7 +82,12 @@ def test_arabic(text, expected):
     assert arabic(text) == expected
 
 
-@given(st.text(alphabet=st.characters(min_codepoint=0x600, max_codepoint=0x6FF) | st.sampled_from(" %@a7\n")))
+@given(
+    st.text(
+        alphabet=st.characters(min_codepoint=0x600, max_codepoint=0x6FF)
+        | st.sampled_from(" %@a7\n")
+    )
+)
 def test_arabic_is_its_own_fixed_point(text):
     once = arabic(text)
     assert arabic(once) == once
