@@ -129,7 +129,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     Raises:
         ProcessExitedException: one of them failed; see :mod:`espnet_kd.bin.spawned`.
     """
-    from torch.multiprocessing import ProcessContext
+    from torch.multiprocessing.spawn import ProcessContext
 
     context = multiprocessing.get_context("spawn")
     seconds = [context.Value("d", 0.0) for _ in range(machine.nj)]
@@ -141,15 +141,13 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
         for process in processes:
             process.start()
         unused = [str(Path(nothing) / str(rank)) for rank in range(machine.nj)]
-        joined = ProcessContext(processes, unused)
+        joined = ProcessContext(processes, unused)  # type: ignore[no-untyped-call]
         while not joined.join(timeout=POLL_SECONDS):
             progress.reach(sum(value.value for value in seconds) / 3600)
     progress.reach(sum(value.value for value in seconds) / 3600)
 
 
-def work_as_one(
-    job: LabelJob, machine: Machine, rank: int, done: set[str], seconds: Any
-) -> None:
+def work_as_one(job: LabelJob, machine: Machine, rank: int, done: set[str], seconds: Any) -> None:
     """The share of one of several processes."""
     if not machine.ngpu:
         torch.set_num_threads(max(1, torch.get_num_threads() // machine.nj))

@@ -15,6 +15,7 @@ must be identical, and the speed ratio is reported.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate all models on all folders; returns the exit code."""
     args = get_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return run_command(lambda: _run(args), resumable=True, saved="All predictions")
 
 

@@ -18,6 +18,7 @@ keeps that share of the labels, the best first.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(list_measures)
     if not args.labels or not args.out:
         parser.error("--labels and --out are needed")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return run_command(lambda: _run(args), resumable=True, saved="All computed scores")
 
 
@@ -133,7 +135,9 @@ def _plan(args: argparse.Namespace) -> FilterPlan:
     from espnet_kd.filtering.checks import Checks
     from espnet_kd.filtering.measure import MeasureOptions
     from espnet_kd.filtering.run import FilterPlan
+    from espnet_kd.whisper.normalisers import language_code
 
+    args.language = language_code(args.language)
     names = MeasureOptions.__dataclass_fields__.keys() & vars(args).keys()
     return FilterPlan(
         limits=tuple(_limits(args)),
@@ -170,7 +174,7 @@ def _limits(args: argparse.Namespace) -> list[Limit]:
 
 def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what measures need (see --list)")
-    group.add_argument("--language", help="code of the labels' language; others are dropped")
+    group.add_argument("--language", help="of the labels, code or name; others are dropped")
     group.add_argument(
         "--normaliser",
         default="auto",

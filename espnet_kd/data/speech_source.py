@@ -84,10 +84,16 @@ class KaldiSource:
     def clips(self, note: Note) -> Iterator[Clip]:
         """Utterances in the order of their speakers, of a speaker in that of the folder."""
         for utterance in self._order:
-            try:
-                yield self._clip(utterance)
-            except AudioError as error:
-                note(utterance, str(error))
+            clip = self._checked(utterance, note)
+            if clip is not None:
+                yield clip
+
+    def _checked(self, utterance: str, note: Note) -> Clip | None:
+        try:
+            return self._clip(utterance)
+        except AudioError as error:
+            note(utterance, str(error))
+            return None
 
     def _clip(self, utterance: str) -> Clip:
         data, span = self.data, self.data.segments.get(utterance)

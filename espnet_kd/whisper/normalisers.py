@@ -98,6 +98,25 @@ def no_normaliser(text: str) -> str:
     return " ".join(text.split())
 
 
+def language_code(language: str | None) -> str | None:
+    """``ar`` for ``ar``, ``Arabic`` or ``<|ar|>``; None stays.
+
+    Raises:
+        ConfigError: no language of Whisper.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    if language is None:
+        return None
+    name = language.strip().lower().removeprefix("<|").removesuffix("|>")
+    code: str = TO_LANGUAGE_CODE.get(name, name)
+    if code not in LANGUAGES:
+        raise ConfigError(
+            "language", [f"{language!r} is none of Whisper's; give a code such as ar"]
+        )
+    return code
+
+
 def make_normaliser(
     name: str, language: str | None = None, spelling: Mapping[str, str] | None = None
 ) -> Normaliser:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 
-class ScoreRecorder(LogitsProcessor):  # type: ignore[misc]
+class ScoreRecorder:
     """The last logits processor: changes nothing, remembers what decoding chooses from."""
 
     def __init__(self, num_beams: int) -> None:
@@ -33,7 +32,7 @@ class ScoreRecorder(LogitsProcessor):  # type: ignore[misc]
         return scores
 
     def of(self, tokens_BL: Tensor, rows_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """ln p and entropy of decoded tokens, both (B, L), on the CPU.
+        """Log-probability and entropy of decoded tokens, both (B, L), on the CPU.
 
         Args:
             tokens_BL: decoded tokens; padding gets numbers without meaning.

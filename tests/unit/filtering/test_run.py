@@ -211,6 +211,7 @@ def test_evaluation(folder, tmp_path, capsys):
         (["--threshold", "conf=0.5", "--quantile", "conf=0.5"], "one measure has two limits"),
         (["--quantile", "conf=2"], "2 is no share"),
         (["--evaluate"], "--evaluate needs --measures"),
+        (["--language", "klingon"], "'klingon' is none of Whisper's"),
     ],
 )
 def test_bad_commands(folder, tmp_path, capsys, words, message):

@@ -12,6 +12,7 @@ from espnet_kd.whisper.normalisers import (
     arabic,
     basic,
     english,
+    language_code,
     make_normaliser,
     no_normaliser,
     published_normaliser,
@@ -110,6 +111,14 @@ def test_auto_goes_by_the_language(language, text, expected):
 def test_published_choice_is_basic_for_english_too():
     assert published_normaliser("en")("It's") == "it s"
     assert published_normaliser(None, SPELLING)("It's").strip() == "it is"
+
+
+def test_languages_by_code_or_name():
+    assert [language_code(name) for name in (None, "ar", "Arabic", "<|hi|>")] == [
+        None, "ar", "ar", "hi",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="'klingon' is none"):
+        language_code("klingon")
 
 
 def test_unknown_name():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,16 @@ from espnet_kd.bin.label_processes import Machine
 from espnet_kd.bin.whisper_pseudo_label import main
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import read_kaldi_dir
+from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import merge_shards
 from espnet_kd.data.label_run import finished_segments, label_share
 from espnet_kd.data.pseudo_labels import read_labels
 from espnet_kd.errors import ConfigError, DataDirError, KDError, WhisperError
 from espnet_kd.whisper.generate import TransformersBackend
+from espnet_kd.whisper.load import save_whisper
 from espnet_kd.whisper.specials import SpecialIds
 from tests.unit.whisper import tiny
+from tests.unit.whisper.decoded import stopping
 from tests.unit.whisper.labelled import contents, job_of, kaldi_dir, rows, run
 
 PACKED = [["a-0", "a-1"], ["a-2", "a-3"], ["a-4", "a-5"], ["b-6", "b-7"], ["b-8"]]
@@ -109,14 +112,20 @@ def stop_after(monkeypatch, batches: int) -> list[int]:
     return decoded
 
 
+def kill_after(monkeypatch, batches: int, job: LabelJob) -> None:
+    """Run until so many batches are decoded."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, batches)
+        with pytest.raises(KilledError):
+            run(job)
+
+
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_a_killed_run_goes_on_without_doing_work_twice(
     teacher, data, whole, tmp_path, monkeypatch, batches
 ):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, batches)
-        run(job)
+    kill_after(monkeypatch, batches, job)
     assert not (tmp_path / "labels" / "labels.jsonl").exists()
     with monkeypatch.context() as patch:
         decoded = stop_after(patch, 100)
@@ -127,9 +136,7 @@ def test_a_killed_run_goes_on_without_doing_work_twice(
 
 def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     assert len(lines) == 4
@@ -143,9 +150,7 @@ def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_pa
 
 def test_damage_in_the_middle_of_a_shard_is_named(teacher, data, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     shard.write_bytes(lines[0] + b"{oops\n" + b"".join(lines[2:]))
@@ -201,7 +206,7 @@ def test_references_are_not_needed(teacher, tmp_path):
 def test_without_joining_each_utterance_is_a_segment(teacher, data, tmp_path):
     run(job_of(teacher, data, tmp_path / "labels", plan={"concatenate_audio": False}))
     labels = rows(tmp_path / "labels")
-    assert [label["id"] for label in labels] == sum(PACKED, [])
+    assert [label["id"] for label in labels] == [name for names in PACKED for name in names]
     assert {label["condition_on_prev"] for label in labels} == {0}
     assert not (tmp_path / "labels" / "audio").exists()
 
@@ -239,16 +244,8 @@ def test_language_is_detected_where_none_is_given(teacher, data, tmp_path, token
 @pytest.fixture(scope="module")
 def prompted(data, tmp_path_factory) -> Path:
     """A run of a teacher whose labels end."""
-    import torch
-
-    bundle = tiny.tiny_bundle(max_source_positions=50, name="stops")
-    with torch.no_grad():
-        decoder = bundle.model.model.decoder
-        direction = torch.ones(decoder.layer_norm.bias.shape)
-        decoder.layer_norm.bias += direction
-        decoder.embed_tokens.weight[bundle.specials.end] += direction
     folder = tmp_path_factory.mktemp("stops")
-    tiny.save_whisper(bundle, folder / "teacher")
+    save_whisper(stopping(), folder / "teacher")
     run(job_of(folder / "teacher", data, folder / "labels"))
     return folder
 
@@ -268,7 +265,7 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
     run(job_of(prompted / "teacher", data, tmp_path / "labels", prompts="published"))
     labels = rows(tmp_path / "labels")
     assert labels[0]["prompt_ids"] is None
-    for before, label in zip(labels, labels[1:], strict=False):
+    for before, label in itertools.pairwise(labels):
         assert label["prompt_ids"] == [specials.startofprev, *before["token_ids"][3:-1]]
 
 
@@ -326,5 +323,3 @@ def test_processes_and_devices():
     assert Machine().device(0) == "cpu"
     machine = Machine(nj=4, ngpu=2)
     assert [machine.device(rank) for rank in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-
-
