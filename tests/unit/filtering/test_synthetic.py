@@ -44,7 +44,7 @@ def chirp(seconds: float = 0.6, rising: bool = True):
 @pytest.fixture(scope="module")
 def spoken():
     """Natural speech: another voice of the same engine says two sentences."""
-    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f3"))
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f4"))
     words = "seven green bottles", "the weather is cold today"
     waves = synthesiser.say([Item(make_label(text=text)) for text in words], [1.5, 1.5])
     return dict(zip(words, waves, strict=True))
@@ -94,7 +94,7 @@ def test_the_right_label_is_nearer(spoken):
 
 
 def test_the_same_label_sounds_the_same_whatever_was_said_before(spoken):
-    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f3"))
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f4"))
     text, wave_S = list(spoken.items())[-1]
     (again_S,) = synthesiser.say([Item(make_label(text=text))], [1.5])
     np.testing.assert_array_equal(again_S, wave_S)
@@ -108,7 +108,7 @@ def test_speech_is_spoken_at_the_natural_speed():
 
 
 def test_unknown_voice_names_the_remedy():
-    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="klingon"))
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="nonesuch"))
     with pytest.raises(KDError, match="u0.*--tts_voice"):
         synthesiser.say([Item(make_label())], [1.0])
 
