@@ -42,7 +42,7 @@ FLOORS = (
     ("espnet_kd.encoder", "espnet_kd.losses", "espnet_kd.pruning", "espnet_kd.quantizer",
      "espnet_kd.optim", "espnet_kd.whisper"),
     ("espnet_kd.checkpoints",),
-    ("espnet_kd.data", "espnet_kd.evaluation"),
+    ("espnet_kd.data", "espnet_kd.evaluation", "espnet_kd.filtering"),
     ("espnet_kd.registry", "espnet_kd.tasks"),
     ("espnet_kd.bin", "s3prl_upstreams"),
 )  # fmt: skip
@@ -50,8 +50,10 @@ GROUND = ("encoder", "losses", "optim", "pruning", "quantizer", "whisper")
 GROUND_MAY_IMPORT = {"torch", "numpy"}
 # Whisper's models, tokenizers and files are transformers', imported where they are used.
 ROOM_MAY_IMPORT = {
-    "whisper": {"ctranslate2", "huggingface_hub", "safetensors", "tokenizers", "transformers"}
-}
+    "whisper": {
+        "ctranslate2", "huggingface_hub", "jiwer", "safetensors", "tokenizers", "transformers",
+    },
+}  # fmt: skip
 # Pruning is about our encoder; losses stay strangers to it.
 NEIGHBOURS = {"pruning": ("espnet_kd.encoder.", "espnet_kd.losses.")}
 
