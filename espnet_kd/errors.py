@@ -30,5 +30,9 @@ class DataDirError(KDError, ValueError):
     """A data directory is inconsistent; the message names the file and the line."""
 
 
+class WhisperError(KDError, ValueError):
+    """A Whisper model, its tokens or its labels cannot be used as asked."""
+
+
 class MissingDependencyError(KDError, ImportError):
     """An optional dependency is not installed; the message says what to install."""

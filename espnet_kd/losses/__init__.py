@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from espnet_kd.losses.checks import LossInputError, TeacherTargetError, check_finite_targets
+from espnet_kd.losses.hidden_states import HiddenStateLoss
 from espnet_kd.losses.layer_distill import LayerDistillLoss
+from espnet_kd.losses.logits import LogitDistillLoss
 from espnet_kd.losses.masked_prediction import MaskedPredictionLoss
 from espnet_kd.losses.masking import MaskConfig, generate_mask
 from espnet_kd.losses.masking_distill import MaskingDistillLoss
@@ -12,8 +14,10 @@ from espnet_kd.losses.sparsity import SparsityLagrangian
 from espnet_kd.losses.temporal_relation import TemporalRelationLoss
 
 __all__ = [
+    "HiddenStateLoss",
     "HintLayerSchedule",
     "LayerDistillLoss",
+    "LogitDistillLoss",
     "LossInputError",
     "MaskConfig",
     "MaskProbSchedule",

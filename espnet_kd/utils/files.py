@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,72 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, replaces: Iterable[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that takes its place when the block succeeds.
+
+    Files that belong together thus appear together. An earlier folder there disappears only then.
+
+    Args:
+        path: folder to write.
+        replaces: patterns of the names (``*.json``) that an earlier folder may hold.
+
+    Raises:
+        KDError: an earlier folder holds other things too, the disk is full, or the place is not
+            writable.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        _refuse_strangers(target, list(replaces))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush_to_disk(file)
+        temporary.chmod(0o777 & ~_umask())
+        _take_place(temporary, target)
+    except OSError as error:
+        raise KDError(_write_failure(target, error)) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_strangers(target: Path, patterns: list[str]) -> None:
+    """A folder with the user's other files must not disappear."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise KDError(f"{target} is a file; choose another name for the folder")
+    strangers = sorted(
+        entry.name
+        for entry in target.iterdir()
+        if entry.is_dir() or not any(fnmatch.fnmatch(entry.name, p) for p in patterns)
+    )
+    if strangers:
+        raise KDError(
+            f"{target} holds other things too ({', '.join(strangers[:5])}), which would be lost; "
+            "choose a new folder, or move them away"
+        )
+
+
+def _take_place(new: Path, target: Path) -> None:
+    """Put ``new`` where ``target`` is; what was there stays until then."""
+    if not target.exists():
+        new.replace(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.replace(old)
+    try:
+        new.replace(target)
+    except OSError:
+        old.replace(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

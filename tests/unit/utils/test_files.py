@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from espnet_kd.errors import KDError
-from espnet_kd.utils.files import atomic_path, write_json, write_text
+from espnet_kd.utils.files import atomic_folder, atomic_path, write_json, write_text
 
 
 def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -70,3 +70,71 @@ def test_folders_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(KDError, match="cannot write"):
         write_text(tmp_path / "file" / "below", "x")
+
+
+def write_folder(folder: Path, text: str, *, fail: BaseException | None = None) -> None:
+    with atomic_folder(folder, replaces=["*.json"]) as temporary:
+        (temporary / "a.json").write_text(text)
+        if fail is not None:
+            raise fail
+        (temporary / "b.json").write_text(text)
+
+
+def test_files_of_a_folder_appear_together(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    for text in ("one", "two"):
+        write_folder(folder, text)
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {
+            "a.json": text,
+            "b.json": text,
+        }
+    assert [path.name for path in folder.parent.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(28, "full")])
+def test_any_failure_keeps_the_old_folder(error: BaseException, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    with pytest.raises(KDError if isinstance(error, OSError) else type(error)):
+        write_folder(folder, "new", fail=error)
+    assert (folder / "b.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    replace = Path.replace
+
+    def fail_once(self: Path, target: Path) -> Path:
+        if self != folder and (self / "b.json").exists() and "new" in (self / "b.json").read_text():
+            raise OSError(errno.EIO, "broken")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail_once)
+    with pytest.raises(KDError, match="broken"):
+        write_folder(folder, "new")
+    assert (folder / "a.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "sub"])
+def test_a_folder_with_other_things_is_not_replaced(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    if name == "sub":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("mine")
+    with pytest.raises(KDError, match=f"{name}.*would be lost"):
+        write_folder(folder, "new")
+    assert (folder / "a.json").read_text() == "old"
+    assert (folder / name).exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "x")
+    with pytest.raises(KDError, match="is a file"):
+        write_folder(tmp_path / "file", "new")

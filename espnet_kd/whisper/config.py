@@ -1,0 +1,131 @@
+"""Configuration files of a Whisper directory, read key by key: nothing in them names code to run.
+
+Transformers builds whatever a configuration says, up to code of the model's author or kernels from
+the hub. Here only the keys of the tables below are read; keys that ask for code are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_kd.errors import CheckpointError
+from espnet_kd.utils.model_directory import read_json
+from espnet_kd.utils.options import problems_of, short
+
+CONFIG_FILE = "config.json"
+GENERATION_FILE = "generation_config.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
+
+POSITIONS_PER_SECOND = 50
+"""Encoder positions of one second of audio: 100 feature frames, after a stride of 2."""
+
+DECODING = ("suppress_tokens", "begin_suppress_tokens")
+"""Keys that older configurations hold and that now stand in the generation configuration."""
+
+NAMES_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
+"""Keys that ask transformers to run code of the model's author."""
+
+
+def read_config(folder: Path) -> Any:
+    """The ``WhisperConfig`` of a directory.
+
+    What steers decoding is left to the generation configuration, where it belongs; of it,
+    ``forced_decoder_ids`` would silently override language and task.
+
+    Raises:
+        CheckpointError: no config.json, another model type, or a key that names code.
+        ConfigError: values that make no sense.
+    """
+    from transformers import WhisperConfig
+
+    file = folder / CONFIG_FILE
+    source = _read(file)
+    if source.get("model_type") != "whisper":
+        raise CheckpointError(
+            f"{file} describes a {short(source.get('model_type'))} model, not a Whisper"
+        )
+    wanted = [name for name in arguments_of(WhisperConfig) if name not in DECODING]
+    values = _select(source, wanted, _keys_of_any_config(), file)
+    with problems_of(str(file)):
+        return WhisperConfig(**values, **dict.fromkeys(DECODING))
+
+
+def read_generation_config(folder: Path) -> Any | None:
+    """The ``GenerationConfig`` of a directory without ``forced_decoder_ids``, None if it has none.
+
+    Raises:
+        CheckpointError: damaged, or a key that names code.
+    """
+    from transformers import GenerationConfig
+
+    file = folder / GENERATION_FILE
+    if not file.is_file():
+        return None
+    source = _read(file)
+    hidden = [key for key in source if key.startswith("_")]
+    with problems_of(str(file)):
+        config = GenerationConfig.from_dict(
+            {key: source[key] for key in source if key not in (*hidden, "forced_decoder_ids")}
+        )
+    config.forced_decoder_ids = None
+    return config
+
+
+def read_feature_extractor(folder: Path) -> Any:
+    """The ``WhisperFeatureExtractor`` of a directory.
+
+    Raises:
+        CheckpointError: no preprocessor_config.json, or a key that names code.
+        ConfigError: values that make no sense.
+    """
+    from transformers import WhisperFeatureExtractor
+
+    file = folder / PREPROCESSOR_FILE
+    known = ("feature_extractor_type", "processor_class", "mel_filters", "n_samples",
+             "nb_max_frames", "padding_side", "image_processor_type")  # fmt: skip
+    values = _select(_read(file), arguments_of(WhisperFeatureExtractor), known, file)
+    with problems_of(str(file)):
+        return WhisperFeatureExtractor(**values)
+
+
+def arguments_of(cls: Any) -> list[str]:
+    """Named arguments of a class's constructor."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    source = read_json(file)
+    asked = [key for key in NAMES_CODE if source.get(key)]
+    if asked:
+        raise CheckpointError(
+            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model needs "
+            "none: remove these keys if you trust the rest of the file"
+        )
+    return source
+
+
+def _select(
+    source: Mapping[str, Any], wanted: Iterable[str], known: Iterable[str], file: Path
+) -> dict[str, Any]:
+    """The values of ``wanted`` keys; one warning names the keys that are not even ``known``."""
+    wanted = set(wanted)
+    strange = sorted(set(source) - wanted - set(known))
+    if strange:
+        listed = ", ".join(f"{key:.60}" for key in strange[:8])
+        warnings.warn(f"{file}: ignored unknown key(s) {listed}", stacklevel=4)
+    return {key: value for key, value in source.items() if key in wanted}
+
+
+@functools.cache
+def _keys_of_any_config() -> frozenset[str]:
+    """Keys that transformers itself writes into a Whisper's config.json, of no use here."""
+    from transformers import WhisperConfig
+
+    others = ("torch_dtype", "forced_decoder_ids", "_attn_implementation_autoset", "num_hidden_layers")
+    return frozenset((*WhisperConfig().to_dict(), "architectures", "max_length", *others))
