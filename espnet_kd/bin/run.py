@@ -18,12 +18,15 @@ class TerminatedError(BaseException):
     """SIGTERM arrived (a BaseException, so that no handler of errors swallows it)."""
 
 
-def run_command(main: Callable[[], object], *, resumable: bool = False) -> int:
+def run_command(
+    main: Callable[[], object], *, resumable: bool = False, saved: str = "All completed epochs"
+) -> int:
     """Run ``main`` and return the exit code.
 
     Args:
         main: the command.
         resumable: it goes on where it stopped when it is started again.
+        saved: what an interruption does not lose.
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -35,7 +38,7 @@ def run_command(main: Callable[[], object], *, resumable: bool = False) -> int:
     except (KeyboardInterrupt, TerminatedError) as stop:
         code = TERMINATED if isinstance(stop, TerminatedError) else INTERRUPTED
         how = "interrupted" if code == INTERRUPTED else "terminated"
-        advice = ". All completed epochs are saved; to go on, start the same command again:\n  "
+        advice = f". {saved} are saved; to go on, start the same command again:\n  "
         print(f"\n{how}{advice + _command() if resumable else ''}", file=sys.stderr)
         return code
     finally:

@@ -8,10 +8,11 @@ Shape suffixes: S samples, C channels.
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,11 @@ class AudioInfo:
 
 
 def inspect_audio(
-    path: str | Path, utterance: str, policy: AudioPolicy = DEFAULT_POLICY
+    path: str | Path,
+    utterance: str,
+    policy: AudioPolicy = DEFAULT_POLICY,
+    *,
+    content: bytes | None = None,
 ) -> AudioInfo:
     """Check a recording by its header alone (no samples are decoded).
 
@@ -71,28 +76,44 @@ def inspect_audio(
         path: WAV, FLAC, OGG, NIST SPH, or whatever else libsndfile reads.
         utterance: its id, for the message.
         policy: what is acceptable.
+        content: the bytes of the file, where they are not on the disk; ``path`` only names them.
 
     Raises:
         AudioError: missing, a folder, 0 bytes, not audio, truncated, empty, too short or long,
             wrong rate, several channels.
     """
     file = Path(path)
-    _check_is_file(file, utterance)
+    _check_is_file(file, utterance, content)
     try:
-        header = soundfile.info(str(file))
+        header = soundfile.info(_opened(file, content))
     except (soundfile.LibsndfileError, RuntimeError) as error:
         what = f"not readable as audio ({error})"
         raise _problem(utterance, file, what, _REMEDY_CONVERT) from error
     info = AudioInfo(file, header.samplerate, header.channels, header.frames)
-    promised = promised_samples(file)
+    promised = promised_samples(file if content is None else io.BytesIO(content))
     if promised is not None and promised > info.samples:
         raise _truncated(utterance, file, info.samples, promised)
     _check_policy(info, utterance, policy)
     return info
 
 
-def read_audio(path: str | Path, utterance: str, policy: AudioPolicy = DEFAULT_POLICY) -> Wave:
+def read_audio(
+    path: str | Path,
+    utterance: str,
+    policy: AudioPolicy = DEFAULT_POLICY,
+    *,
+    content: bytes | None = None,
+    span: tuple[int, int] | None = None,
+) -> Wave:
     """Read a recording as mono float32 in [-1, 1] at ``policy.sample_rate``.
+
+    Args:
+        path: a file as for :func:`inspect_audio`.
+        utterance: its id, for the message.
+        policy: what is acceptable.
+        content: the bytes of the file, where they are not on the disk.
+        span: first sample and the one behind the last, at ``policy.sample_rate``; the rest of the
+            file is not decoded.
 
     Returns:
         (S,) float32 array, contiguous.
@@ -100,18 +121,29 @@ def read_audio(path: str | Path, utterance: str, policy: AudioPolicy = DEFAULT_P
     Raises:
         AudioError: whatever :func:`inspect_audio` finds, fewer samples than promised, NaN, Inf.
     """
-    info = inspect_audio(path, utterance, policy)
+    info = inspect_audio(path, utterance, policy, content=content)
+    first, stop = _frames(span, info, policy.sample_rate)
     try:
-        wave_SC, _ = soundfile.read(str(info.path), dtype="float32", always_2d=True)
+        wave_SC, _ = soundfile.read(
+            _opened(info.path, content), dtype="float32", always_2d=True, start=first, stop=stop
+        )
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise _problem(utterance, info.path, f"damaged inside ({error})", _REMEDY_AGAIN) from error
-    if len(wave_SC) < info.samples:
-        raise _truncated(utterance, info.path, len(wave_SC), info.samples)
+    if len(wave_SC) < stop - first:
+        raise _truncated(utterance, info.path, first + len(wave_SC), stop)
     wave_S: Wave = np.ascontiguousarray(wave_SC[:, 0])
     check_samples(wave_S, utterance, info.path)
     if info.sample_rate != policy.sample_rate:
         wave_S = resample(wave_S, info.sample_rate, policy.sample_rate)
-    return wave_S
+    return wave_S if span is None else wave_S[: span[1] - span[0]]
+
+
+def _frames(span: tuple[int, int] | None, info: AudioInfo, rate: int) -> tuple[int, int]:
+    """Frames of the file that hold the samples of ``span`` at ``rate``."""
+    if span is None:
+        return 0, info.samples
+    first, stop = span
+    return first * info.sample_rate // rate, -(-stop * info.sample_rate // rate)
 
 
 def check_samples(wave_S: Wave, utterance: str, path: str | Path) -> None:
@@ -154,7 +186,16 @@ def _truncated(utterance: str, path: Path, found: int, promised: int) -> AudioEr
     return _problem(utterance, path, what, _REMEDY_AGAIN)
 
 
-def _check_is_file(path: Path, utterance: str) -> None:
+def _opened(path: Path, content: bytes | None) -> Any:
+    """What soundfile reads from."""
+    return str(path) if content is None else io.BytesIO(content)
+
+
+def _check_is_file(path: Path, utterance: str, content: bytes | None) -> None:
+    if content is not None:
+        if not content:
+            raise _problem(utterance, path, "there are 0 bytes", _REMEDY_AGAIN)
+        return
     if path.is_dir():
         raise _problem(utterance, path, "is a folder, not a recording", _REMEDY_CONVERT)
     if not path.exists():

@@ -14,18 +14,23 @@ _STREAMED = (0, 0xFFFFFFFF)
 """Sizes that a writer leaves behind when it could not seek back (a pipe): no promise."""
 
 
-def promised_samples(path: Path) -> int | None:
-    """Samples per channel that the header of ``path`` promises; None where it does not say.
+def promised_samples(source: Path | BinaryIO) -> int | None:
+    """Samples per channel that a file's header promises; None where it does not say.
 
     Knows RIFF/WAV and NIST SPHERE. FLAC needs no help: soundfile reports its promise itself.
+
+    Args:
+        source: a path, or the open file at its beginning.
     """
-    with path.open("rb") as stream:
-        magic = stream.read(12)
-        if magic[:4] == b"RIFF" and magic[8:12] == b"WAVE":
-            return _wav_samples(stream)
-        if magic[:7] == b"NIST_1A":
-            stream.seek(0)
-            return _sphere_samples(stream)
+    if isinstance(source, Path):
+        with source.open("rb") as stream:
+            return promised_samples(stream)
+    magic = source.read(12)
+    if magic[:4] == b"RIFF" and magic[8:12] == b"WAVE":
+        return _wav_samples(source)
+    if magic[:7] == b"NIST_1A":
+        source.seek(0)
+        return _sphere_samples(source)
     return None
 
 

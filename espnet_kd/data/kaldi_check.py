@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from espnet_kd.data.segments import check_segments
 from espnet_kd.data.tables import Problem, Row, Table, read_table
 
 _REQUIRED = ("wav.scp", "utt2spk")
-_OPTIONAL = ("text", "spk2utt", "utt2num_samples")
+_OPTIONAL = ("text", "spk2utt", "utt2num_samples", "segments")
 
 
-def check_kaldi_dir(folder: str | Path, *, need_text: bool = False) -> list[Problem]:
+def check_kaldi_dir(
+    folder: str | Path, *, need_text: bool = False, need_files: bool = True
+) -> list[Problem]:
     """List all problems of ``folder``; an empty list means that it can be used.
 
     Args:
-        folder: holds at least ``wav.scp`` and ``utt2spk``.
+        folder: holds at least ``wav.scp`` and ``utt2spk``; where it has ``segments``, its
+            utterances are those of that file.
         need_text: a missing ``text`` is a problem too.
+        need_files: a missing recording is a problem too (else whoever reads it will say so).
     """
     source = Path(folder)
     if not source.is_dir():
@@ -32,8 +37,10 @@ def check_kaldi_dir(folder: str | Path, *, need_text: bool = False) -> list[Prob
         elif name in required:
             problems.append(Problem(name, 0, "is missing"))
     if "wav.scp" in tables:
-        problems += _check_wav_scp(tables["wav.scp"])
-        problems += _check_against_wav(tables)
+        problems += _check_wav_scp(tables["wav.scp"], need_files)
+        problems += _check_same_utterances(tables)
+        if "segments" in tables:
+            problems += check_segments(tables["segments"], tables["wav.scp"].first())
     if "utt2spk" in tables and "spk2utt" in tables:
         problems += _check_inverse(tables["utt2spk"], tables["spk2utt"])
     if "utt2num_samples" in tables:
@@ -41,20 +48,23 @@ def check_kaldi_dir(folder: str | Path, *, need_text: bool = False) -> list[Prob
     return problems
 
 
-def _check_wav_scp(table: Table) -> list[Problem]:
+def _check_wav_scp(table: Table, need_files: bool) -> list[Problem]:
     problems = []
     for row in table.rows:
         if row.value.endswith("|"):
             message = f"{row.key} is a command; commands are not run, convert it to a file first"
             problems.append(Problem(table.name, row.line, message))
-        elif row.value and not Path(row.value).is_file():
+        elif need_files and row.value and not Path(row.value).is_file():
             message = f"{row.key}: no such file {row.value}"
             problems.append(Problem(table.name, row.line, message))
     return problems
 
 
-def _check_against_wav(tables: dict[str, Table]) -> list[Problem]:
-    wavs = tables["wav.scp"].first()
+def _check_same_utterances(tables: dict[str, Table]) -> list[Problem]:
+    """The utterances are those of wav.scp, or of segments where that file is there."""
+    listing = tables.get("segments", tables["wav.scp"])
+    thing = "recording" if listing.name == "wav.scp" else "stretch"
+    listed = listing.first()
     problems = []
     for name in ("utt2spk", "text", "utt2num_samples"):
         if name not in tables:
@@ -62,12 +72,12 @@ def _check_against_wav(tables: dict[str, Table]) -> list[Problem]:
         rows = tables[name].first()
         what = {"utt2spk": "speaker", "text": "transcript"}.get(name, "sample count")
         problems += [
-            Problem(name, rows[key].line, f"{key} has no recording in wav.scp")
-            for key in sorted(rows.keys() - wavs.keys())
+            Problem(name, rows[key].line, f"{key} has no {thing} in {listing.name}")
+            for key in sorted(rows.keys() - listed.keys())
         ]
         problems += [
-            Problem("wav.scp", wavs[key].line, f"{key} has no {what} in {name}")
-            for key in sorted(wavs.keys() - rows.keys())
+            Problem(listing.name, listed[key].line, f"{key} has no {what} in {name}")
+            for key in sorted(listed.keys() - rows.keys())
         ]
     return problems
 

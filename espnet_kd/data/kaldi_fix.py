@@ -28,6 +28,8 @@ def fix_kaldi_dir(source: str | Path, target: str | Path, *, need_text: bool = F
     origin, copy = Path(source), Path(target)
     if origin.resolve() == copy.resolve():
         raise DataDirError(f"{origin}: the repaired copy needs a folder of its own")
+    if (origin / "segments").is_file():
+        raise DataDirError(f"{origin}: folders with segments are checked, but not repaired")
     report: list[str] = []
     tables = {
         name: _clean(origin / name, report)

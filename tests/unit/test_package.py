@@ -42,14 +42,16 @@ FLOORS = (
     ("espnet_kd.encoder", "espnet_kd.losses", "espnet_kd.pruning", "espnet_kd.quantizer",
      "espnet_kd.optim", "espnet_kd.whisper"),
     ("espnet_kd.checkpoints",),
-    ("espnet_kd.data", "espnet_kd.evaluation"),
+    ("espnet_kd.data", "espnet_kd.evaluation", "espnet_kd.filtering"),
     ("espnet_kd.registry", "espnet_kd.tasks"),
     ("espnet_kd.bin", "s3prl_upstreams"),
 )  # fmt: skip
 GROUND = ("encoder", "losses", "optim", "pruning", "quantizer", "whisper")
 GROUND_MAY_IMPORT = {"torch", "numpy"}
 # Whisper's models, tokenizers and files are transformers', imported where they are used.
-ROOM_MAY_IMPORT = {"whisper": {"huggingface_hub", "safetensors", "tokenizers", "transformers"}}
+ROOM_MAY_IMPORT = {
+    "whisper": {"huggingface_hub", "jiwer", "safetensors", "tokenizers", "transformers"},
+}
 # Pruning is about our encoder; losses stay strangers to it.
 NEIGHBOURS = {"pruning": ("espnet_kd.encoder.", "espnet_kd.losses.")}
 

@@ -127,3 +127,29 @@ def test_streamed_header_makes_no_promise(write_wave):
     data[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(bytes(data))
     assert len(read_audio(path, "u")) == 16000
+
+
+def test_files_in_memory_are_checked_like_those_on_the_disk(write_wave):
+    content = write_wave(samples=4000).read_bytes()
+    np.testing.assert_array_equal(
+        read_audio("row 3", "u", content=content), read_audio(write_wave(samples=4000), "u")
+    )
+    for bad, message in (
+        (b"", "row 3: there are 0 bytes"),
+        (b"text" * 20, "row 3: not readable as audio"),
+        (content[:2000], "row 3: truncated: the header promises 4000"),
+    ):
+        with pytest.raises(AudioError, match=message):
+            read_audio("row 3", "u", content=bad)
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_a_stretch_is_read_without_the_rest(write_wave, rate):
+    path = write_wave(samples=rate, rate=rate)
+    policy = AudioPolicy(rate_policy="resample")
+    whole = read_audio(path, "u", policy)
+    part = read_audio(path, "u", policy, span=(4000, 8001))
+    assert len(part) == 4001
+    # Away from its borders a resampled stretch is that of the whole recording.
+    inner = slice(200, -200)
+    np.testing.assert_allclose(part[inner], whole[4000:8001][inner], atol=1e-4)

@@ -1,0 +1,127 @@
+"""Speech recognisers that give a second opinion, each behind one method.
+
+Shape suffix: S samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_kd.data.audio import Wave
+from espnet_kd.filtering.measure import MeasureOptions
+from espnet_kd.filtering.pretrained import (
+    load_feature_extractor,
+    load_model,
+    load_tokenizer,
+    read_model_type,
+)
+from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber
+
+
+class ASRSystem(ABC):
+    """A speech recogniser for utterances of any length."""
+
+    @abstractmethod
+    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+        """Texts of (S,) float32 samples at 16 kHz."""
+
+
+class WhisperSystem(ASRSystem):
+    """Greedy Whisper; what is longer than its window goes through the sequential long form."""
+
+    def __init__(self, folder: str, options: MeasureOptions) -> None:
+        from espnet_kd.whisper.load import load_whisper
+
+        bundle = load_whisper(folder, device=options.device)
+        self._transcriber = Transcriber(bundle, DecodeOptions(language=options.language))
+
+    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+        """One batch for all that fit the window."""
+        transcriber = self._transcriber
+        short = [i for i, wave in enumerate(waves) if len(wave) <= transcriber.window]
+        texts = [""] * len(waves)
+        if short:
+            found = transcriber.transcribe([waves[i] for i in short])
+            for i, transcript in zip(short, found, strict=True):
+                texts[i] = transcript.text
+        for i in sorted(set(range(len(waves))) - set(short)):
+            texts[i] = transcriber.transcribe_long([waves[i]])[0].text
+        return texts
+
+
+class CTranslate2System(ASRSystem):
+    """Greedy Whisper through CTranslate2; audio must fit its window."""
+
+    def __init__(self, folder: str, options: MeasureOptions) -> None:
+        from espnet_kd.whisper.ct2 import CTranslate2Backend, load_converted
+        from espnet_kd.whisper.hypothesis import DecodingOptions
+
+        self._bundle = load_converted(folder)
+        decoding = DecodingOptions()
+        self._backend = CTranslate2Backend(folder, self._bundle, decoding, device=options.device)
+        self._language = options.language
+
+    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+        """One batch."""
+        from espnet_kd.whisper.features import log_mel
+        from espnet_kd.whisper.label_text import plain_text
+
+        bundle, specials = self._bundle, self._bundle.specials
+        encoded = self._backend.encode(log_mel(bundle.feature_extractor, waves))
+        languages: list[str | None] = [self._language] * len(waves)
+        if not specials.is_multilingual:
+            languages = [None] * len(waves)
+        elif self._language is None:
+            codes = {token: code for code, token in specials.languages.items()}
+            languages = [codes[token] for token in self._backend.detect_languages(encoded)]
+        prefixes = [specials.prefix(language) for language in languages]
+        found = self._backend.generate(encoded, prefixes)
+        return [plain_text(hypothesis.tokens, bundle.tokenizer, specials) for hypothesis in found]
+
+
+class PipelineSystem(ASRSystem):
+    """Any other recogniser through transformers' pipeline, one utterance at a time."""
+
+    def __init__(self, folder: str, options: MeasureOptions) -> None:
+        from transformers import AutomaticSpeechRecognitionPipeline
+
+        self._pipeline = AutomaticSpeechRecognitionPipeline(
+            model=_load_recogniser(folder, options.device),
+            tokenizer=load_tokenizer(folder),
+            feature_extractor=load_feature_extractor(folder),
+            device=torch.device(options.device),
+        )
+
+    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+        """Texts as the tokenizer writes them."""
+        inputs = [{"raw": wave, "sampling_rate": SAMPLE_RATE} for wave in waves]
+        return [str(self._pipeline(one)["text"]).strip() for one in inputs]
+
+
+def load_asr(folder: str, options: MeasureOptions) -> ASRSystem:
+    """Load whatever recogniser a directory holds: a Whisper (also one converted to CTranslate2 by
+    espnet_kd.bin.whisper_pseudo_label), or any CTC or sequence model of transformers.
+
+    Raises:
+        CheckpointError: it holds none that transformers knows.
+    """
+    from espnet_kd.whisper.ct2 import is_converted
+
+    if is_converted(folder):
+        return CTranslate2System(folder, options)
+    if not Path(folder).is_dir() or read_model_type(folder) == "whisper":
+        return WhisperSystem(folder, options)
+    return PipelineSystem(folder, options)
+
+
+def _load_recogniser(folder: str, device: str) -> Any:
+    from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
+
+    is_ctc = read_model_type(folder) in MODEL_FOR_CTC_MAPPING_NAMES
+    return load_model(AutoModelForCTC if is_ctc else AutoModelForSpeechSeq2Seq, folder, device=device)

@@ -1,0 +1,108 @@
+"""Tiny directories of a language model, a text encoder, a CLAP and a CTC recogniser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WORDS = ("[PAD]", "[BOS]", "[UNK]", "one", "two", "three", "four", "|", "a", "b", "c")
+
+
+def word_tokenizer(folder: Path, *, limit: int = 32) -> None:
+    """A tokenizer of whole words, saved with everything that AutoTokenizer asks for."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        bos_token="[BOS]",
+        unk_token="[UNK]",
+        model_max_length=limit,
+    ).save_pretrained(folder)
+
+
+def language_model(folder: Path) -> Path:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=len(WORDS), n_positions=16, n_embd=8, n_layer=1, n_head=2, bos_token_id=1
+    )
+    return _save(GPT2LMHeadModel(_seeded(config)), folder, scale=20.0)
+
+
+def text_encoder(folder: Path) -> Path:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=16,
+    )  # fmt: skip
+    return _save(BertModel(_seeded(config)), folder, scale=20.0)
+
+
+def clap(folder: Path) -> Path:
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    config = ClapConfig(
+        text_config={
+            "vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 40,
+            "projection_dim": 8,
+        },
+        audio_config={
+            "spec_size": 32, "num_mel_bins": 8, "window_size": 2, "patch_size": 4,
+            "patch_stride": [4, 4], "patch_embeds_hidden_size": 8, "hidden_size": 16,
+            "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2,
+            "enable_fusion": False, "projection_dim": 8,
+        },
+        projection_dim=8,
+    )  # fmt: skip
+    path = _save(ClapModel(_seeded(config)), folder)
+    ClapFeatureExtractor(
+        feature_size=8, sampling_rate=48000, hop_length=480, max_length_s=1, fft_window_size=1024,
+        truncation="rand_trunc", padding="repeatpad",
+    ).save_pretrained(folder)  # fmt: skip
+    return path
+
+
+def ctc(folder: Path) -> Path:
+    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
+    from transformers import Wav2Vec2ForCTC
+
+    config = Wav2Vec2Config(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(40, 8),
+        num_feat_extract_layers=2, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    path = _save(Wav2Vec2ForCTC(_seeded(config)), folder, tokenizer=False)
+    vocabulary = folder.parent / "vocab.json"
+    vocabulary.write_text(str({word: i for i, word in enumerate(WORDS)}).replace("'", '"'))
+    Wav2Vec2CTCTokenizer(str(vocabulary), unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+        folder
+    )
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return path
+
+
+def _seeded(config: Any) -> Any:
+    torch.manual_seed(0)
+    return config
+
+
+def _save(model: Any, folder: Path, *, scale: float = 1.0, tokenizer: bool = True) -> Path:
+    """Larger weights: a fresh model of this size says nearly the same to everything."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(scale)
+    model.save_pretrained(folder)
+    if tokenizer:
+        word_tokenizer(folder)
+    return folder
