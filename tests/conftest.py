@@ -29,10 +29,17 @@ _HEAVY = re.compile(
     r"^\s*(?:from|import)\s+(?:espnet2|s3prl\w*|espnet_kd\.(?:tasks|registry))\b", re.MULTILINE
 )
 
+# Models of transformers cost 15 CPU seconds of import (torch's compiler, sklearn).
+_TRANSFORMERS = re.compile(
+    r"^\s*(?:from|import)\s+(?:transformers|golden_whisper|espnet_kd\.whisper"
+    r"|tests\.unit\.whisper)\b",
+    re.MULTILINE,
+)
+
 
 @functools.cache
-def _imports_toolkit(path: Path) -> bool:
-    return bool(_HEAVY.search(path.read_text(encoding="utf-8")))
+def _imports(path: Path, what: re.Pattern[str]) -> bool:
+    return bool(what.search(path.read_text(encoding="utf-8")))
 
 
 def pytest_configure() -> None:
@@ -45,9 +52,12 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the tests that use a toolkit one group, hence one worker (see --dist loadgroup)."""
     for item in items:
-        heavy = item.get_closest_marker("integration") is not None or _imports_toolkit(item.path)
-        if heavy and item.get_closest_marker("xdist_group") is None:
+        if item.get_closest_marker("xdist_group") is not None:
+            continue
+        if item.get_closest_marker("integration") is not None or _imports(item.path, _HEAVY):
             item.add_marker(pytest.mark.xdist_group("toolkits"))
+        elif _imports(item.path, _TRANSFORMERS):
+            item.add_marker(pytest.mark.xdist_group("transformers"))
 
 
 def pytest_report_header() -> str:

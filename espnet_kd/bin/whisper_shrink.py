@@ -1,8 +1,8 @@
-"""Make a smaller Whisper of some of a teacher's layers.
+r"""Make a smaller Whisper of some of a teacher's layers.
 
 Options are those of Distil-Whisper's ``create_student_model``. Example::
 
-    python -m espnet_kd.bin.whisper_shrink --teacher_checkpoint openai/whisper-large-v2 \\
+    python -m espnet_kd.bin.whisper_shrink --teacher_checkpoint openai/whisper-large-v2 \
         --encoder_layers 16 --decoder_layers 16 --save_dir whisper-16-16
 """
 

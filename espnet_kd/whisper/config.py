@@ -20,6 +20,7 @@ from espnet_kd.utils.options import problems_of, short
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
+TOKENIZER_FILE = "tokenizer_config.json"
 
 POSITIONS_PER_SECOND = 50
 """Encoder positions of one second of audio: 100 feature frames, after a stride of 2."""
@@ -69,11 +70,18 @@ def read_generation_config(folder: Path) -> Any | None:
     source = _read(file)
     hidden = [key for key in source if key.startswith("_")]
     with problems_of(str(file)):
-        config = GenerationConfig.from_dict(
-            {key: source[key] for key in source if key not in (*hidden, "forced_decoder_ids")}
-        )
-    config.forced_decoder_ids = None
+        config = GenerationConfig.from_dict({k: v for k, v in source.items() if k not in hidden})
+    forget_forced_tokens(config)
     return config
+
+
+def forget_forced_tokens(config: Any) -> None:
+    """Remove ``forced_decoder_ids`` from a model's or a generation configuration, where it is.
+
+    ``generate`` looks it up in both when neither language nor task is given.
+    """
+    if hasattr(config, "forced_decoder_ids"):
+        delattr(config, "forced_decoder_ids")
 
 
 def read_feature_extractor(folder: Path) -> Any:
@@ -93,6 +101,16 @@ def read_feature_extractor(folder: Path) -> Any:
         return WhisperFeatureExtractor(**values)
 
 
+def check_tokenizer_config(folder: Path) -> None:
+    """Refuse a tokenizer_config.json that names code (transformers reads the rest of it).
+
+    Raises:
+        CheckpointError: it does, or it is damaged.
+    """
+    if (folder / TOKENIZER_FILE).is_file():
+        _read(folder / TOKENIZER_FILE)
+
+
 def arguments_of(cls: Any) -> list[str]:
     """Named arguments of a class's constructor."""
     parameters = inspect.signature(cls.__init__).parameters.values()
@@ -104,8 +122,8 @@ def _read(file: Path) -> dict[str, Any]:
     asked = [key for key in NAMES_CODE if source.get(key)]
     if asked:
         raise CheckpointError(
-            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model needs "
-            "none: remove these keys if you trust the rest of the file"
+            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model "
+            "needs none: remove these keys if you trust the rest of the file"
         )
     return source
 
@@ -127,5 +145,10 @@ def _keys_of_any_config() -> frozenset[str]:
     """Keys that transformers itself writes into a Whisper's config.json, of no use here."""
     from transformers import WhisperConfig
 
-    others = ("torch_dtype", "forced_decoder_ids", "_attn_implementation_autoset", "num_hidden_layers")
+    others = (
+        "torch_dtype",
+        "forced_decoder_ids",
+        "_attn_implementation_autoset",
+        "num_hidden_layers",
+    )
     return frozenset((*WhisperConfig().to_dict(), "architectures", "max_length", *others))

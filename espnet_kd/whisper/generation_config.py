@@ -14,7 +14,7 @@ def generation_config(tokenizer: Any, specials: SpecialIds, config: Any) -> Any:
     """A ``GenerationConfig`` with everything that Whisper's ``generate`` looks up.
 
     Args:
-        tokenizer: for the space that is suppressed at the beginning.
+        tokenizer: its tokens name what is suppressed.
         specials: ids of the special tokens.
         config: the ``WhisperConfig``.
     """
@@ -31,7 +31,7 @@ def generation_config(tokenizer: Any, specials: SpecialIds, config: Any) -> Any:
         "max_initial_timestamp_index": MAX_INITIAL_TIMESTAMP,
         "return_timestamps": False,
         "is_multilingual": specials.is_multilingual,
-        "suppress_tokens": suppressed(specials),
+        "suppress_tokens": suppressed(tokenizer, specials),
         "begin_suppress_tokens": [
             *tokenizer.encode(" ", add_special_tokens=False),
             specials.end,
@@ -47,7 +47,7 @@ def generation_config(tokenizer: Any, specials: SpecialIds, config: Any) -> Any:
     return GenerationConfig(**values)
 
 
-def suppressed(specials: SpecialIds) -> list[int]:
+def suppressed(tokenizer: Any, specials: SpecialIds) -> list[int]:
     """Tokens that text never holds: symbols that stand for no speech, and special tokens."""
     from transformers.models.whisper.configuration_whisper import (
         NON_SPEECH_TOKENS,
@@ -56,7 +56,7 @@ def suppressed(specials: SpecialIds) -> list[int]:
 
     symbols = NON_SPEECH_TOKENS_MULTI if specials.is_multilingual else NON_SPEECH_TOKENS
     steering = {specials.start, specials.transcribe, specials.translate, specials.startofprev,
-                specials.startofprev - 1, specials.nospeech}  # fmt: skip
+                tokenizer.convert_tokens_to_ids("<|startoflm|>"), specials.nospeech}  # fmt: skip
     return [*(i for i in symbols if i < specials.end), *sorted(steering)]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -171,9 +172,7 @@ def prepare_batch(
         else:
             before = None
         utterance = utterances[index] if utterances else f"number {index}"
-        prepared.append(
-            prepare_label(label, before, draw, specials, options, utterance=utterance)
-        )
+        prepared.append(prepare_label(label, before, draw, specials, options, utterance=utterance))
     return prepared
 
 
@@ -206,7 +205,7 @@ def check_prefix(ids: Sequence[int], specials: SpecialIds, utterance: str) -> No
 def timestamps_in_order(ids: Sequence[int], specials: SpecialIds) -> bool:
     """Whether timestamps never go back; those of a hallucinating teacher do."""
     times = [token for token in ids if token >= specials.timestamp_begin]
-    return all(earlier <= later for earlier, later in zip(times, times[1:], strict=False))
+    return all(earlier <= later for earlier, later in pairwise(times))
 
 
 def without_timestamps(ids: Sequence[int], specials: SpecialIds) -> list[int]:

@@ -67,7 +67,9 @@ def select_layers(
         )
     if problems:
         raise ConfigError("layers", problems)
-    return _as_published(numbers, teacher_layers) if compat else [n % teacher_layers for n in numbers]
+    return (
+        _as_published(numbers, teacher_layers) if compat else [n % teacher_layers for n in numbers]
+    )
 
 
 def _as_published(numbers: Sequence[int], teacher_layers: int) -> list[int]:

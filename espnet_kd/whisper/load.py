@@ -21,6 +21,7 @@ from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import check_fit
 from espnet_kd.whisper.config import (
     CONFIG_FILE,
+    check_tokenizer_config,
     read_config,
     read_feature_extractor,
     read_generation_config,
@@ -69,7 +70,7 @@ def load_whisper(
     attn_implementation: str = "sdpa",
     subfolder: str = "",
     revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> WhisperBundle:
     """Load a model from safetensors, without running any code that comes with it.
 
@@ -129,7 +130,7 @@ def _local_folder(
     folder: str | os.PathLike[str],
     subfolder: str,
     revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
 ) -> Path:
     """The directory itself, or where the hub repository was downloaded to."""
     place = Path(folder)
@@ -147,7 +148,7 @@ def _download(
     repository: str,
     subfolder: str,
     revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
 ) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -172,6 +173,7 @@ def _read_tokenizer(folder: Path) -> Any:
         raise CheckpointError(
             f"{folder} has no tokenizer.json; take the tokenizer files of the model it was made of"
         )
+    check_tokenizer_config(folder)
     with _damage_of(folder, "the tokenizer files"):
         return WhisperTokenizerFast.from_pretrained(folder, local_files_only=True)
 
@@ -258,9 +260,9 @@ def _check_together(
     problems = []
     if config.decoder_start_token_id != specials.start or len(tokenizer) > config.vocab_size:
         problems.append(
-            f"the tokenizer has {len(tokenizer)} tokens and starts with {specials.start}, the model "
-            f"has {config.vocab_size} and starts with {config.decoder_start_token_id} (one of them "
-            "may be multilingual, the other English-only)"
+            f"the tokenizer has {len(tokenizer)} tokens and starts with {specials.start}, the "
+            f"model has {config.vocab_size} and starts with {config.decoder_start_token_id} (one "
+            "of them may be multilingual, the other English-only)"
         )
     if extractor.feature_size != config.num_mel_bins:
         problems.append(

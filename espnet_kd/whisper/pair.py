@@ -26,8 +26,7 @@ def same_encoder(student: Any, teacher: Any) -> bool:
     if ours.keys() != theirs.keys():
         return False
     return all(
-        tensor.shape == theirs[name].shape
-        and torch.equal(tensor.to(theirs[name]), theirs[name])
+        tensor.shape == theirs[name].shape and torch.equal(tensor.to(theirs[name]), theirs[name])
         for name, tensor in ours.items()
     )
 

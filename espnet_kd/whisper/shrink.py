@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from espnet_kd.errors import CheckpointError, ConfigError
-from espnet_kd.whisper.config import POSITIONS_PER_SECOND, arguments_of
+from espnet_kd.whisper.config import POSITIONS_PER_SECOND, arguments_of, forget_forced_tokens
 from espnet_kd.whisper.generation_config import upper_half_heads
 from espnet_kd.whisper.layers import select_layers
 from espnet_kd.whisper.load import WhisperBundle, load_whisper, save_whisper
@@ -62,22 +62,25 @@ def shrink_whisper(
     config = teacher.model.config
     if decoder_layers is None and decoder_layers_numbers is None:
         decoder_layers = DECODER_LAYERS
-    wanted = {
-        "encoder": (config.encoder_layers, encoder_layers, encoder_layers_numbers),
-        "decoder": (config.decoder_layers, decoder_layers, decoder_layers_numbers),
-    }
-    kept, problems = _select(wanted, compat)
+    encoder, problems = _select(
+        "encoder", config.encoder_layers, encoder_layers, encoder_layers_numbers, compat
+    )
+    decoder, more = _select(
+        "decoder", config.decoder_layers, decoder_layers, decoder_layers_numbers, compat
+    )
+    problems += more
     positions = config.max_source_positions
     if max_source_positions is not None:
         problems += _position_problems(max_source_positions, positions)
         positions = max_source_positions
     if problems:
         raise ConfigError(f"student of {teacher.name}", problems)
+    kept = {"encoder": encoder, "decoder": decoder}
     student = _student(teacher, kept, positions)
     report = ShrinkReport(
         teacher=teacher.name,
-        encoder=kept["encoder"],
-        decoder=kept["decoder"],
+        encoder=encoder,
+        decoder=decoder,
         max_source_positions=positions,
         before=count_parameters(teacher.model),
         after=count_parameters(student.model),
@@ -137,17 +140,17 @@ def try_out(bundle: WhisperBundle) -> Tensor:
 
 
 def _select(
-    wanted: Mapping[str, tuple[int, int | None, Sequence[int] | None]], compat: bool
-) -> tuple[dict[str, list[int]], list[str]]:
-    """Layers kept of each stack, and what is wrong with the request."""
-    kept: dict[str, list[int]] = {}
-    problems: list[str] = []
-    for stack, (teacher_layers, number, numbers) in wanted.items():
-        try:
-            kept[stack] = select_layers(teacher_layers, number, numbers, compat=compat)
-        except ConfigError as error:
-            problems += [f"{stack}: {problem}" for problem in error.problems]
-    return kept, problems
+    stack: str,
+    teacher_layers: int,
+    number: int | None,
+    numbers: Sequence[int] | None,
+    compat: bool,
+) -> tuple[list[int], list[str]]:
+    """Layers kept of one stack, and what is wrong with the request."""
+    try:
+        return select_layers(teacher_layers, number, numbers, compat=compat), []
+    except ConfigError as error:
+        return [], [f"{stack}: {problem}" for problem in error.problems]
 
 
 def _position_problems(wanted: int, available: int) -> list[str]:
@@ -167,7 +170,7 @@ def _student(
     config.encoder_layers = config.num_hidden_layers = len(kept["encoder"])
     config.decoder_layers = len(kept["decoder"])
     config.max_source_positions = positions
-    config.forced_decoder_ids = None
+    forget_forced_tokens(config)
     with torch.device("meta"):
         model = type(source)._from_config(
             config, attn_implementation=source.config._attn_implementation
@@ -206,7 +209,7 @@ def _kept_weights(
 def _generation_config(source: Any, kept: Mapping[str, list[int]], positions: int) -> Any:
     """The teacher's, without forced tokens and with the attention heads that are still there."""
     config = copy.deepcopy(source.generation_config)
-    config.forced_decoder_ids = None
+    forget_forced_tokens(config)
     heads = getattr(config, "alignment_heads", None)
     if heads:
         config.alignment_heads = remap_heads(

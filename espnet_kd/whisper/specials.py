@@ -76,12 +76,15 @@ class SpecialIds:
             WhisperError: the tokenizer lacks one of the tokens (all are listed).
         """
         vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-        wanted = {**NAMES, "nospeech": next((n for n in NO_SPEECH if n in vocabulary), NO_SPEECH[0])}
+        wanted = {
+            **NAMES,
+            "nospeech": next((n for n in NO_SPEECH if n in vocabulary), NO_SPEECH[0]),
+        }
         missing = sorted(name for name in wanted.values() if name not in vocabulary)
         if missing:
             raise WhisperError(
-                f"the tokenizer lacks {', '.join(missing)}; it is not Whisper's. Take the tokenizer "
-                "files of the model itself"
+                f"the tokenizer lacks {', '.join(missing)}; it is not Whisper's. Take the "
+                "tokenizer files of the model itself"
             )
         ids = {field: vocabulary[name] for field, name in wanted.items()}
         if is_multilingual is None:

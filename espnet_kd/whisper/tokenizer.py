@@ -10,6 +10,7 @@ import base64
 import functools
 import importlib.util
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ def build_tokenizer(kind: str) -> Any:
         raise WhisperError(f"tokenizer {kind!r} is unknown; choose {', '.join(KINDS)}")
     from transformers import WhisperTokenizerFast
 
+    normalizer = assets().parent / "normalizers" / "english.json"
     file, languages = KINDS[kind]
     specials = _special_names(languages)
     return WhisperTokenizerFast(
         tokenizer_object=_backend(file, specials),
-        normalizer_file=str(assets() / "normalizers" / "english.json"),
+        normalizer_file=str(normalizer),
         pad_token=END,
         additional_special_tokens=specials,
         model_max_length=448,
@@ -128,11 +130,7 @@ def last_merge(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     """The two parts whose merge made ``token``: what remains when all earlier merges are done."""
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
-        joined = [ranks.get(left + right, len(ranks)) for left, right in _neighbours(parts)]
+        joined = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
         best = min(range(len(joined)), key=joined.__getitem__)
         parts[best : best + 2] = [parts[best] + parts[best + 1]]
     return parts[0], parts[1]
-
-
-def _neighbours(parts: list[bytes]) -> zip[tuple[bytes, bytes]]:
-    return zip(parts, parts[1:], strict=False)

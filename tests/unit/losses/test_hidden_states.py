@@ -18,7 +18,13 @@ def states(number: int, seed: int = 0) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("student", "teacher", "layers"),
-    [(3, 12, [3, 7, 11]), (2, 32, [15, 31]), (1, 4, [3]), (4, 4, [0, 1, 2, 3]), (4, 6, [0, 1, 3, 5])],
+    [
+        (3, 12, [3, 7, 11]),
+        (2, 32, [15, 31]),
+        (1, 4, [3]),
+        (4, 4, [0, 1, 2, 3]),
+        (4, 6, [0, 1, 3, 5]),
+    ],
 )
 def test_layer_map(student: int, teacher: int, layers: list[int]) -> None:
     assert supervising_layers(student, teacher) == layers

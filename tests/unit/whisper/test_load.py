@@ -122,7 +122,13 @@ def test_other_files_are_never_lost(folder: Path) -> None:
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code", "custom_pipelines"])
 @pytest.mark.parametrize(
-    "file", ["config.json", "generation_config.json", "preprocessor_config.json"]
+    "file",
+    [
+        "config.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+    ],
 )
 def test_files_that_name_code_are_refused(folder: Path, file: str, key: str) -> None:
     edit(folder, file, **{key: {"AutoModel": "evil.Model"}})
@@ -149,8 +155,8 @@ def test_forced_tokens_are_forgotten(folder: Path) -> None:
     edit(folder, "config.json", forced_decoder_ids=[[1, 50259]])
     edit(folder, "generation_config.json", forced_decoder_ids=[[1, 50259]])
     model = load_whisper(folder).model
-    assert model.config.forced_decoder_ids is None
-    assert model.generation_config.forced_decoder_ids is None
+    for config in (model.config, model.generation_config):
+        assert getattr(config, "forced_decoder_ids", None) is None
 
 
 def test_a_missing_generation_config_is_made(folder: Path) -> None:
@@ -165,7 +171,10 @@ def test_sharded_weights(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     names = sorted(state)
-    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    parts = {
+        "model-00001-of-00002.safetensors": names[::2],
+        "model-00002-of-00002.safetensors": names[1::2],
+    }
     for file, keys in parts.items():
         save_file({key: state[key] for key in keys}, folder / file)
     index = {"weight_map": {key: file for file, keys in parts.items() for key in keys}}

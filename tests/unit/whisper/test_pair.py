@@ -107,7 +107,11 @@ def test_published_teacher_input() -> None:
     ("freezing", "trained", "frozen"),
     [
         (Freezing(), "model.encoder.conv1.weight", "model.encoder.embed_positions.weight"),
-        (Freezing(freeze_encoder=True), "model.decoder.layer_norm.bias", "model.encoder.conv1.bias"),
+        (
+            Freezing(freeze_encoder=True),
+            "model.decoder.layer_norm.bias",
+            "model.encoder.conv1.bias",
+        ),
         (
             Freezing(freeze_decoder=True),
             "model.decoder.embed_tokens.weight",

@@ -57,7 +57,14 @@ def test_the_saved_one_is_the_same(tokenizer: Any, teacher_folder: Path) -> None
 
 def test_as_the_original_encodes(tokenizer: Any, english_tokenizer: Any) -> None:
     whisper = pytest.importorskip("whisper.tokenizer", reason="openai-whisper is not installed")
-    texts = ["Hello, world!", "  two   spaces\n\ttab ", "ﬁ ½ ⅓ 🏳️‍🌈", "नमस्ते दुनिया", "日本語です。", "a" * 99]
+    texts = [
+        "Hello, world!",
+        "  two   spaces\n\ttab ",
+        "ﬁ ½ ⅓ 🏳️‍🌈",
+        "नमस्ते दुनिया",
+        "日本語です。",
+        "a" * 99,
+    ]
     for ours, multilingual in ((tokenizer, True), (english_tokenizer, False)):
         theirs = whisper.get_tokenizer(multilingual)
         for text in texts:
