@@ -147,9 +147,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     progress.reach(sum(value.value for value in seconds) / 3600)
 
 
-def work_as_one(
-    job: LabelJob, machine: Machine, rank: int, done: set[str], seconds: Any
-) -> None:
+def work_as_one(job: LabelJob, machine: Machine, rank: int, done: set[str], seconds: Any) -> None:
     """The share of one of several processes."""
     if not machine.ngpu:
         torch.set_num_threads(max(1, torch.get_num_threads() // machine.nj))

@@ -144,7 +144,7 @@ def job_from(args: argparse.Namespace) -> Any:
         ConfigError: not exactly one kind of data.
     """
     from espnet_kd.data.label_job import DatasetOptions, KaldiOptions, LabelJob, ModelOptions
-    from espnet_kd.data.labelling import LabelOptions
+    from espnet_kd.data.labelling import PseudoLabelOptions
     from espnet_kd.errors import ConfigError
     from espnet_kd.whisper.hypothesis import DecodingOptions
     from espnet_kd.whisper.label_checks import LoopLimits
@@ -164,7 +164,7 @@ def job_from(args: argparse.Namespace) -> Any:
         plan={name: getattr(args, name) for name in plan},
         policy=policy_from(args),
         decoding=of(DecodingOptions, num_beams=args.generation_num_beams),
-        label=of(LabelOptions, loops=of(LoopLimits)),
+        label=of(PseudoLabelOptions, loops=of(LoopLimits)),
     )
 
 

@@ -176,31 +176,64 @@ def _import_datasets() -> Any:
 
 
 def _open(options: DatasetOptions) -> Any:
-    """The split, with rows that hold bytes and not decoded sound."""
+    """The split, with rows that hold files and not decoded sound."""
     datasets = _import_datasets()
     folder = Path(options.dataset_name)
-    saved = [(folder / name).is_file() for name in ("state.json", "dataset_dict.json")]
+    saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    own_error = datasets.exceptions.DatasetsError
     try:
-        if any(saved):
-            rows = datasets.load_from_disk(str(folder))
-            rows = rows[options.dataset_split_name] if saved[1] else rows
-            rows = rows.to_iterable_dataset() if options.streaming else rows
-        else:
-            rows = datasets.load_dataset(
-                options.dataset_name,
-                options.dataset_config_name,
-                split=options.dataset_split_name,
-                streaming=options.streaming,
-                trust_remote_code=False,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        rows = _saved(datasets, options) if saved else _loaded(datasets, options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, own_error) as error:
+        # The library wraps what its builders raise, e.g. that a package is missing.
+        reason = error.__cause__ or error
         raise DataDirError(
             f"dataset {options.dataset_name}, split {options.dataset_split_name}, cannot be opened: "
-            f"{type(error).__name__}: {error!s:.300}"
+            f"{type(reason).__name__}: {reason!s:.300}"
         ) from error
-    feature = (rows.features or {}).get(options.audio_column_name)
-    if isinstance(feature, datasets.Audio):
-        rows = rows.cast_column(options.audio_column_name, datasets.Audio(decode=False))
+    return _undecoded(datasets, rows, options.audio_column_name)
+
+
+def _saved(datasets: Any, options: DatasetOptions) -> Any:
+    """What ``save_to_disk`` wrote: one split, or a dictionary of them."""
+    rows = datasets.load_from_disk(options.dataset_name)
+    if isinstance(rows, datasets.DatasetDict):
+        rows = rows[options.dataset_split_name]
+    return rows.to_iterable_dataset() if options.streaming else rows
+
+
+def _loaded(datasets: Any, options: DatasetOptions) -> Any:
+    """A folder of files or tables, or a dataset on the hub; code of its author is never run."""
+
+    def load(streaming: bool) -> Any:
+        return datasets.load_dataset(
+            options.dataset_name,
+            options.dataset_config_name,
+            split=options.dataset_split_name,
+            streaming=streaming,
+            trust_remote_code=False,
+        )
+
+    if not options.streaming and Path(options.dataset_name).is_dir():
+        rows = _undecoded(datasets, load(streaming=True), options.audio_column_name)
+        audio = [row[options.audio_column_name] for row in itertools.islice(rows, 1)]
+        if audio and isinstance(audio[0], Mapping) and audio[0].get("bytes") is None:
+            return datasets.Dataset.from_list(list(rows))  # paths: nothing to store elsewhere
+    return load(options.streaming)
+
+
+def _undecoded(datasets: Any, rows: Any, column: str) -> Any:
+    """Let an audio column hold path and content of its files."""
+
+    class Files(datasets.Audio):  # type: ignore[misc]
+        """As the original, which wants torchcodec even for a path."""
+
+        def encode_example(self, value: Any) -> dict[str, Any]:
+            if isinstance(value, Mapping):
+                return {"bytes": value.get("bytes"), "path": value.get("path")}
+            return {"bytes": None, "path": str(value)}
+
+    if isinstance((rows.features or {}).get(column), datasets.Audio):
+        return rows.cast_column(column, Files(decode=False))
     return rows
 
 

@@ -14,7 +14,7 @@ from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
 from espnet_kd.data.label_merge import Prompts
 from espnet_kd.data.label_plan import PlanOptions
-from espnet_kd.data.labelling import Labeller, LabelOptions
+from espnet_kd.data.labelling import Labeller, PseudoLabelOptions
 from espnet_kd.data.speech_source import KaldiSource, SpeechSource
 from espnet_kd.errors import ConfigError, DataDirError, KDError
 from espnet_kd.utils.files import write_json
@@ -101,7 +101,7 @@ class LabelJob:
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """Length, beams, timestamps."""
 
-    label: LabelOptions = field(default_factory=LabelOptions)
+    label: PseudoLabelOptions = field(default_factory=PseudoLabelOptions)
     """What a label holds."""
 
     prompts: Prompts = "fixed"
@@ -136,7 +136,9 @@ class LabelJob:
         if self.policy.sample_rate != extractor.sampling_rate:
             problems.append(f"sample_rate must be the model's {extractor.sampling_rate} Hz")
         if self.batch_size < 1:
-            problems.append(f"per_device_eval_batch_size is {self.batch_size}; at least 1 is needed")
+            problems.append(
+                f"per_device_eval_batch_size is {self.batch_size}; at least 1 is needed"
+            )
         if problems:
             raise ConfigError("labelling", problems)
         detected = next(iter(specials.languages)) if specials.is_multilingual else None
@@ -229,9 +231,7 @@ class LabelJob:
         else:
             bundle.model.to(device)
             backend = TransformersBackend.of(bundle, self.decoding)
-        return Labeller(
-            backend, bundle, source, self.label, self.folder, feature_device=device
-        )
+        return Labeller(backend, bundle, source, self.label, self.folder, feature_device=device)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -113,13 +113,13 @@ def read_summary(folder: Path) -> Summary:
 
 def _in_order(folder: Path) -> Iterator[dict[str, Any]]:
     """Rows of all shards by index; they are fetched one by one, so memory holds only places."""
-    places = sorted(
-        (row["index"], number, offset)
-        for number, path in enumerate(shards := shard_paths(folder, LABEL_SHARD))
+    places = [
+        (row["index"], path, offset)
+        for path in shard_paths(folder, LABEL_SHARD)
         for offset, row in read_rows(path)
-    )
-    for _, number, offset in places:
-        yield row_at(shards[number], offset)
+    ]
+    for _, path, offset in sorted(places):
+        yield row_at(path, offset)
 
 
 def _with_prompts(
@@ -157,7 +157,9 @@ def _with_segments(
     """Add ``segments`` if a label belongs to a stretch of a file; recordings are then numbered."""
     if not any(spans.values()):
         return data
-    files = {path: f"recording{n:08d}" for n, path in enumerate(dict.fromkeys(data.wav_scp.values()))}
+    files = {
+        path: f"recording{n:08d}" for n, path in enumerate(dict.fromkeys(data.wav_scp.values()))
+    }
     for key, span in spans.items():
         first, stop = span or [0, data.num_samples[key]]
         recording = files[data.wav_scp[key]]

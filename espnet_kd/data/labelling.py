@@ -19,7 +19,8 @@ from espnet_kd.data.label_plan import PlannedSegment
 from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.data.recording import write_audio
 from espnet_kd.data.speech_source import SpeechSource
-from espnet_kd.errors import AudioError, KDError
+from espnet_kd.errors import AudioError
+from espnet_kd.whisper.features import log_mel
 from espnet_kd.whisper.hypothesis import Backend, Hypothesis
 from espnet_kd.whisper.label_checks import LoopLimits, compression_ratio, label_flags
 from espnet_kd.whisper.label_text import plain_text, transcript
@@ -28,7 +29,7 @@ from espnet_kd.whisper.packing import Clip, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions:
+class PseudoLabelOptions:
     """What a label holds; names as in the published command."""
 
     language: str | None = None
@@ -89,7 +90,7 @@ class Labeller:
         backend: Backend,
         bundle: WhisperBundle,
         source: SpeechSource,
-        options: LabelOptions,
+        options: PseudoLabelOptions,
         folder: Path,
         *,
         feature_device: str = "cpu",
@@ -129,13 +130,12 @@ class Labeller:
         for item in batch:
             self._hear_segment(item, heard)
         if heard.waves:
-            extractor = self.bundle.feature_extractor
-            heard.features_BMT = extractor(
+            heard.features_BMT = log_mel(
+                self.bundle.feature_extractor,
                 heard.waves,
-                sampling_rate=extractor.sampling_rate,
-                return_tensors="pt",
+                [item.id for item in heard.items],
                 device=self.feature_device,
-            ).input_features
+            )
         return heard
 
     def _hear_segment(self, item: PlannedSegment, heard: Heard) -> None:
@@ -152,9 +152,6 @@ class Labeller:
             reason = "no utterance of the segment can be used"
             heard.skipped.append({"segment": item.id, "reason": reason, "dropped": True})
             return
-        samples = sum(map(len, waves))
-        if samples > self.bundle.feature_extractor.n_samples:
-            raise KDError(f"segment {item.id} has {samples} samples; it would be cut in silence")
         segment = Segment(tuple(clips), item.segment.condition_on_prev)
         heard.items.append(dataclasses.replace(item, segment=segment))
         heard.waves.append(np.concatenate(waves))

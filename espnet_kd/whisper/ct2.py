@@ -224,7 +224,10 @@ class CTranslate2Backend:
             )
         except RuntimeError as error:
             raise _failure(error) from error
-        return [self._hypothesis(prefix, result, new) for prefix, result in zip(prefixes, results, strict=True)]
+        return [
+            self._hypothesis(prefix, result, new)
+            for prefix, result in zip(prefixes, results, strict=True)
+        ]
 
     def _hypothesis(self, prefix: Sequence[int], result: Any, most: int) -> Hypothesis:
         """The result's score is a sum over its tokens, divided by their number without the end."""

@@ -19,16 +19,19 @@ from espnet_kd.errors import AudioError
 Wave = npt.NDArray[np.float32]
 
 
-def log_mel(extractor: Any, waves: Sequence[Wave], utterances: Sequence[str] = ()) -> Tensor:
+def log_mel(
+    extractor: Any, waves: Sequence[Wave], utterances: Sequence[str] = (), *, device: str = "cpu"
+) -> Tensor:
     """Features of recordings, padded with silence to the model's context.
 
     Args:
         extractor: ``WhisperFeatureExtractor``.
         waves: float arrays (S,) at the extractor's rate, 16 kHz.
         utterances: their ids, for messages.
+        device: where they are computed.
 
     Returns:
-        (B, M, F) float32.
+        (B, M, F) float32 on the CPU.
 
     Raises:
         AudioError: a recording is empty, or longer than the context.
@@ -42,6 +45,6 @@ def log_mel(extractor: Any, waves: Sequence[Wave], utterances: Sequence[str] = (
                 "recording, or leave it out"
             )
     features_BMF: Tensor = extractor(
-        list(waves), sampling_rate=extractor.sampling_rate, return_tensors="pt"
+        list(waves), sampling_rate=extractor.sampling_rate, return_tensors="pt", device=device
     ).input_features
     return features_BMF

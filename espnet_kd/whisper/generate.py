@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationMixin, LogitsProcessorList
-from transformers.modeling_outputs import BaseModelOutput
 
 from espnet_kd.errors import KDError, WhisperError
 from espnet_kd.whisper.hypothesis import DecodingOptions, Hypothesis
@@ -64,7 +62,7 @@ class TransformersBackend:
         ids = list(self.specials.languages.values())
         start_B1 = torch.full((len(encoded), 1), self.specials.start, device=encoded.device)
         output = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            encoder_outputs=_encoder_output(encoded),
             decoder_input_ids=start_B1,
             use_cache=False,
         )
@@ -78,6 +76,8 @@ class TransformersBackend:
         Raises:
             WhisperError: prefixes of several lengths, or not one for each segment.
         """
+        from transformers import GenerationMixin
+
         check_prefixes(prefixes, len(encoded), self.options)
         prefix_BP = torch.tensor([list(prefix) for prefix in prefixes], device=encoded.device)
         recorder = ScoreRecorder(self.options.num_beams)
@@ -88,7 +88,7 @@ class TransformersBackend:
                 generation_config=self._config(),
                 use_model_defaults=False,
                 logits_processor=self._processors(prefix_BP.shape[1], recorder),
-                encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+                encoder_outputs=_encoder_output(encoded),
                 decoder_input_ids=prefix_BP,
                 max_length=self.options.max_label_length,
                 num_beams=self.options.num_beams,
@@ -126,6 +126,8 @@ class TransformersBackend:
 
     def _processors(self, prefix_length: int, recorder: ScoreRecorder) -> Any:
         """Timestamp rules where asked for, then the recorder; suppression comes before both."""
+        from transformers import LogitsProcessorList
+
         processors = LogitsProcessorList()
         if self.options.return_timestamps:
             config = self.model.generation_config
@@ -139,6 +141,13 @@ class TransformersBackend:
             )
         processors.append(recorder)
         return processors
+
+
+def _encoder_output(encoded: Tensor) -> Any:
+    """A new one for each call: beams are expanded in place."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return BaseModelOutput(last_hidden_state=encoded)
 
 
 def check_prefixes(

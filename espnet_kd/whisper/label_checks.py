@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from espnet_kd.whisper.hypothesis import Hypothesis
+from espnet_kd.whisper.labels import timestamps_in_order
 from espnet_kd.whisper.specials import SpecialIds
 
 TIMESTAMP_SECONDS = 0.02
+_BEHIND_SECONDS = 1.0
+"""How far a timestamp may lie behind the end of the speech: models round the end up."""
+
 _LONGEST_PERIOD = 30
 
 
@@ -64,17 +68,17 @@ def most_repeats(tokens: Sequence[int], longest_period: int = _LONGEST_PERIOD) -
     return best
 
 
-def timestamps_in_order(times: Sequence[float], duration: float) -> bool:
-    """Whether times (s) never go back and none lies behind the end of the speech."""
-    ascending = all(first <= second for first, second in zip(times, times[1:], strict=False))
-    # The features have a resolution of one timestamp, and models round the end up.
-    return ascending and (not times or times[-1] <= duration + 1.0)
+def timestamps_fit(tokens: Sequence[int], duration: float, specials: SpecialIds) -> bool:
+    """Whether timestamps never go back and none lies behind the end of the speech.
 
-
-def timestamps_of(tokens: Sequence[int], specials: SpecialIds) -> list[float]:
-    """Times in seconds of the timestamp tokens, in order."""
-    first = specials.timestamp_begin
-    return [(i - first) * TIMESTAMP_SECONDS for i in tokens if i >= first]
+    Args:
+        tokens: of a label.
+        duration: length of the speech in seconds.
+        specials: ids of the special tokens.
+    """
+    last = max((token - specials.timestamp_begin for token in tokens), default=0)
+    behind = last * TIMESTAMP_SECONDS > duration + _BEHIND_SECONDS
+    return timestamps_in_order(tokens, specials) and not behind
 
 
 def label_flags(
@@ -95,11 +99,10 @@ def label_flags(
     """
     words = [i for i in hypothesis.tokens if i < specials.end]
     loop = compression_ratio(text) > limits.compression_ratio_threshold
-    times = timestamps_of(hypothesis.tokens, specials)
     found = {
         "truncated": not hypothesis.finished,
         "empty": not text,
         "repeated": loop or most_repeats(words) > limits.max_repeats,
-        "timestamps": not timestamps_in_order(times, duration),
+        "timestamps": not timestamps_fit(hypothesis.tokens, duration, specials),
     }
     return [name for name, wrong in found.items() if wrong]

@@ -34,7 +34,5 @@ def plain_text(token_ids: Sequence[int], tokenizer: Any, specials: SpecialIds) -
 
 
 def _decode(ids: list[int], tokenizer: Any) -> str:
-    text: str = tokenizer.decode(
-        ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return text

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from espnet_kd.errors import WhisperError
 
+
 @dataclass(frozen=True)
 class Clip:
     """A stretch of one recording: an utterance, or a piece of one that is too long."""

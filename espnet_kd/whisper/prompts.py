@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from espnet_kd.whisper.labels import previous_text
 from espnet_kd.whisper.specials import SpecialIds
 
 
@@ -18,9 +19,8 @@ def prompt_of(token_ids: Sequence[int], specials: SpecialIds) -> list[int] | Non
         token_ids: a whole label, with prefix and end.
         specials: ids of the special tokens.
     """
-    kept = [i for i in token_ids if i < specials.end or i >= specials.timestamp_begin]
-    has_text = any(i < specials.end for i in kept)
-    return kept if has_text else None
+    kept = previous_text(token_ids, specials, timestamps=True)
+    return kept if any(i < specials.end for i in kept) else None
 
 
 def next_prompt(

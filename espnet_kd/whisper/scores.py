@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 
-class ScoreRecorder(LogitsProcessor):  # type: ignore[misc]
+class ScoreRecorder:
     """The last logits processor: changes nothing, remembers what decoding chooses from."""
 
     def __init__(self, num_beams: int) -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 _NEVER = float("-inf")
 
 
-class TimestampRules(LogitsProcessor):  # type: ignore[misc]
-    """Timestamps come in pairs, never go back, and come when they are likelier than any word."""
+class TimestampRules:
+    """A logits processor: timestamps come in pairs, never go back, and come when likelier than any word."""
 
     def __init__(
         self, *, begin_index: int, end: int, timestamp_begin: int, max_initial_timestamp: int | None

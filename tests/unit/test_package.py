@@ -50,8 +50,10 @@ GROUND = ("encoder", "losses", "optim", "pruning", "quantizer", "whisper")
 GROUND_MAY_IMPORT = {"torch", "numpy"}
 # Whisper's models, tokenizers and files are transformers', imported where they are used.
 ROOM_MAY_IMPORT = {
-    "whisper": {"huggingface_hub", "jiwer", "safetensors", "tokenizers", "transformers"},
-}
+    "whisper": {
+        "ctranslate2", "huggingface_hub", "jiwer", "safetensors", "tokenizers", "transformers",
+    },
+}  # fmt: skip
 # Pruning is about our encoder; losses stay strangers to it.
 NEIGHBOURS = {"pruning": ("espnet_kd.encoder.", "espnet_kd.losses.")}
 

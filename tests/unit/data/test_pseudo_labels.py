@@ -32,7 +32,9 @@ def test_all_problems_of_a_line_are_told(tmp_path):
     values = {**VALUES, "duration": "long", "token_ids": 3}
     del values["id"]
     (tmp_path / LABELS).write_text(json.dumps(values) + "\n")
-    with pytest.raises(DataDirError, match=r"labels\.jsonl:1: id is missing; .*token_ids.*duration"):
+    with pytest.raises(
+        DataDirError, match=r"labels\.jsonl:1: id is missing; .*token_ids.*duration"
+    ):
         list(read_labels(tmp_path))
 
 

@@ -15,7 +15,7 @@ from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir
 from espnet_kd.data.label_job import KaldiOptions, LabelJob, ModelOptions
 from espnet_kd.data.label_merge import Summary
-from espnet_kd.data.labelling import LabelOptions
+from espnet_kd.data.labelling import PseudoLabelOptions
 from espnet_kd.whisper.hypothesis import DecodingOptions
 
 RATE = 16000
@@ -45,19 +45,19 @@ def kaldi_dir(folder: Path, *, text: bool = True, lengths: tuple[float, ...] = L
     return folder / "data"
 
 
-def job_of(teacher: Path, data: Path, output: Path, **changes: Any) -> LabelJob:
+def job_of(teacher: Path, speech: Path, output: Path, **changes: Any) -> LabelJob:
     """A job with batches of two segments; ``changes`` replace fields, of ``label`` too."""
-    fields = {field.name for field in dataclasses.fields(LabelOptions)}
+    fields = {field.name for field in dataclasses.fields(PseudoLabelOptions)}
     label = {"language": "en", **{k: v for k, v in changes.items() if k in fields}}
     job = LabelJob(
         model=ModelOptions(model_name_or_path=str(teacher)),
-        data=KaldiOptions(data_dir=str(data)),
+        data=KaldiOptions(data_dir=str(speech)),
         output_dir=str(output),
         max_duration_in_seconds=1.0,
         batch_size=2,
         policy=AudioPolicy(rate_policy="resample"),
         decoding=DecodingOptions(max_label_length=10),
-        label=LabelOptions(**label),
+        label=PseudoLabelOptions(**label),
     )
     return dataclasses.replace(job, **{k: v for k, v in changes.items() if k not in fields})
 

@@ -11,7 +11,7 @@ from espnet_kd.errors import WhisperError
 from espnet_kd.whisper.generate import TransformersBackend, hypothesis_of
 from espnet_kd.whisper.hypothesis import DecodingOptions
 from espnet_kd.whisper.timestamp_rules import TimestampRules
-from tests.unit.whisper import tiny
+from tests.unit.whisper.decoded import babbling, noises, rescored, stopping
 
 LENGTH = 24
 
@@ -19,15 +19,13 @@ LENGTH = 24
 @pytest.fixture(scope="module")
 def bundle():
     """Two layers, 1 s of context."""
-    return tiny.tiny_bundle(max_source_positions=50, seed=3)
+    return babbling()
 
 
 @pytest.fixture(scope="module")
 def features(bundle):
     """Log-mel features (B, M, T) of three noises."""
-    noise = torch.randn(3, 16000, generator=torch.Generator().manual_seed(0)).numpy()
-    extractor = bundle.feature_extractor
-    return extractor(list(noise), sampling_rate=16000, return_tensors="pt").input_features
+    return noises(bundle)
 
 
 def decode(bundle, features, prefix, **options):
@@ -64,41 +62,14 @@ def test_labels_are_those_of_one_generate_call(bundle, features, timestamps, bea
             assert hypothesis.tokens[0] >= bundle.specials.timestamp_begin
 
 
-def teacher_forced(bundle, features, hypothesis, timestamps):
-    """ln p and entropy of each token from one parallel pass, suppression and rules applied."""
-    end = bundle.specials.end
-    label = torch.tensor([hypothesis.label(end)])
-    begin = len(hypothesis.prefix)
-    config = bundle.model.generation_config
-    with torch.no_grad():
-        logits = bundle.model(features, decoder_input_ids=label).logits[0]
-    rules = TimestampRules(
-        begin_index=begin, end=end, timestamp_begin=bundle.specials.timestamp_begin,
-        max_initial_timestamp=config.max_initial_timestamp_index,
-    )  # fmt: skip
-    logprobs, entropies = [], []
-    for position in range(begin, label.shape[1]):
-        scores = logits[position - 1][None].clone()
-        scores[:, config.suppress_tokens] = -torch.inf
-        if position == begin:
-            scores[:, config.begin_suppress_tokens] = -torch.inf
-        if timestamps:
-            scores = rules(label[:, :position], scores)
-        row = torch.distributions.Categorical(logits=scores.clamp_min(-1e30)[0])
-        logprobs.append(float(row.log_prob(label[0, position])))
-        entropies.append(float(row.entropy()))
-    return logprobs, entropies
-
-
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("beams", [1, 3])
 def test_scores_are_those_of_a_pass_over_the_label(bundle, features, timestamps, beams):
     prefix = bundle.specials.prefix("hi", "transcribe", timestamps)
     found = decode(bundle, features, prefix, num_beams=beams, return_timestamps=timestamps)
     for number, hypothesis in enumerate(found):
-        logprobs, entropies = teacher_forced(
-            bundle, features[number : number + 1], hypothesis, timestamps
-        )
+        own = features[number : number + 1]
+        logprobs, entropies = rescored(bundle, own, hypothesis, timestamps=timestamps)
         assert hypothesis.logprobs == pytest.approx(logprobs, abs=1e-4)
         assert hypothesis.entropies == pytest.approx(entropies, abs=1e-4)
         assert hypothesis.avg_logprob == pytest.approx(sum(logprobs) / len(logprobs), abs=1e-4)
@@ -149,14 +120,8 @@ def test_finished_labels_end_once():
 
 
 def test_a_model_that_stops_gives_finished_labels(features):
-    """The end token, made the likeliest after the first step."""
-    stopping = tiny.tiny_bundle(max_source_positions=50, seed=3)
-    with torch.no_grad():
-        decoder = stopping.model.model.decoder
-        direction = torch.ones(decoder.layer_norm.bias.shape)
-        decoder.layer_norm.bias += direction
-        decoder.embed_tokens.weight[stopping.specials.end] += direction
-    for hypothesis in decode(stopping, features, stopping.specials.prefix("en")):
+    bundle = stopping()
+    for hypothesis in decode(bundle, features, bundle.specials.prefix("en")):
         assert hypothesis.finished
         assert len(hypothesis.tokens) == 1  # the end token is suppressed at the beginning
         assert len(hypothesis.logprobs) == 2

@@ -150,6 +150,19 @@ def test_a_folder_of_files(datasets, tmp_path, monkeypatch, streaming):
     np.testing.assert_allclose(source.read(clips[1]), wave(0.2, 1), atol=1e-4)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_folder_of_tables(datasets, saved, tmp_path, monkeypatch, streaming):
+    """As datasets lie on the hub: parquet, with the sound inside."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    train = datasets.load_from_disk(str(saved))["train"]
+    train.to_parquet(str(tmp_path / "tables" / "data" / "train-0.parquet"))
+    source = source_of(tmp_path / "tables", streaming=streaming, id_column_name="speaker")
+    clips, told = clips_of(source)
+    assert [clip.id for clip in clips] == ["b", "a"]
+    assert set(told) == {"a", "b"}  # three more rows with their ids
+    np.testing.assert_allclose(source.read(clips[1]), wave(0.3, 1), atol=1e-4)
+
+
 def test_labels_of_a_dataset_and_of_its_stream_agree(saved, teacher, tmp_path):
     for streaming in (False, True):
         data = DatasetOptions(dataset_name=str(saved), streaming=streaming)

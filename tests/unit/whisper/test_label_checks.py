@@ -12,8 +12,7 @@ from espnet_kd.whisper.label_checks import (
     compression_ratio,
     label_flags,
     most_repeats,
-    timestamps_in_order,
-    timestamps_of,
+    timestamps_fit,
 )
 from espnet_kd.whisper.specials import SpecialIds
 
@@ -90,12 +89,12 @@ def test_every_defect_has_its_flag():
     assert flags("go left", 1008, 5, 1008 + 151) == ["timestamps"]
 
 
-def test_times_are_in_seconds():
-    times = timestamps_of([1008, 5, 1058, 1058, 6, 1108], SPECIALS)
-    assert times == pytest.approx([0.0, 1.0, 1.0, 2.0])
-    assert timestamps_in_order(times, 2.0)
-    assert not timestamps_in_order(times, 0.9)
-    assert timestamps_in_order([], 0.0)
+def test_times_may_lie_a_little_behind_the_end():
+    stamped = [1008, 5, 1058, 1058, 6, 1108]  # 0, 1, 1 and 2 s
+    assert timestamps_fit(stamped, 2.0, SPECIALS)
+    assert timestamps_fit(stamped, 1.1, SPECIALS)
+    assert not timestamps_fit(stamped, 0.9, SPECIALS)
+    assert timestamps_fit([5, 6], 0.0, SPECIALS)
 
 
 def test_limits_are_checked():

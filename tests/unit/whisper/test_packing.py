@@ -69,7 +69,11 @@ def test_nothing_gives_nothing():
 
 
 def test_without_joining_only_pieces_continue():
-    rows = [Clip("a", 5), Clip("b-1", 5, source_id="b"), Clip("b-2", 5, source_id="b", continues=True)]
+    rows = [
+        Clip("a", 5),
+        Clip("b-1", 5, source_id="b"),
+        Clip("b-2", 5, source_id="b", continues=True),
+    ]
     segments = list(one_by_one(rows))
     assert [s.condition_on_prev for s in segments] == [False, False, True]
     assert sources(segments) == [["a"], ["b"], ["b"]]

@@ -39,7 +39,11 @@ def test_only_what_goes_on_has_a_prompt(specials):
 
 def test_published_prompts_keep_their_quirks(specials):
     before = label(specials, 11)
-    assert published_prompt(before, 0, specials) == [specials.startofprev, specials.notimestamps, 11]
+    assert published_prompt(before, 0, specials) == [
+        specials.startofprev,
+        specials.notimestamps,
+        11,
+    ]
     assert published_prompt(before, False, specials) is None
 
 
@@ -47,9 +51,7 @@ def test_texts_of_a_label(tokenizer, specials):
     words = tokenizer.encode(" नमस्ते दुनिया", add_special_tokens=False)
     begin = specials.timestamp_begin
     ids = label(specials, begin, *words, begin + 125, timestamps=True)
-    expected = (
-        "<|startoftranscript|><|hi|><|transcribe|><|0.00|> नमस्ते दुनिया<|2.50|><|endoftext|>"
-    )
+    expected = "<|startoftranscript|><|hi|><|transcribe|><|0.00|> नमस्ते दुनिया<|2.50|><|endoftext|>"
     assert transcript(ids, tokenizer, specials) == expected
     assert plain_text(ids, tokenizer, specials) == "नमस्ते दुनिया"
     assert transcript(label(specials, *words), tokenizer, specials) == (

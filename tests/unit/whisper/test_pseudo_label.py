@@ -19,8 +19,10 @@ from espnet_kd.data.label_run import finished_segments, label_share
 from espnet_kd.data.pseudo_labels import read_labels
 from espnet_kd.errors import ConfigError, DataDirError, KDError, WhisperError
 from espnet_kd.whisper.generate import TransformersBackend
+from espnet_kd.whisper.load import save_whisper
 from espnet_kd.whisper.specials import SpecialIds
 from tests.unit.whisper import tiny
+from tests.unit.whisper.decoded import stopping
 from tests.unit.whisper.labelled import contents, job_of, kaldi_dir, rows, run
 
 PACKED = [["a-0", "a-1"], ["a-2", "a-3"], ["a-4", "a-5"], ["b-6", "b-7"], ["b-8"]]
@@ -239,16 +241,8 @@ def test_language_is_detected_where_none_is_given(teacher, data, tmp_path, token
 @pytest.fixture(scope="module")
 def prompted(data, tmp_path_factory) -> Path:
     """A run of a teacher whose labels end."""
-    import torch
-
-    bundle = tiny.tiny_bundle(max_source_positions=50, name="stops")
-    with torch.no_grad():
-        decoder = bundle.model.model.decoder
-        direction = torch.ones(decoder.layer_norm.bias.shape)
-        decoder.layer_norm.bias += direction
-        decoder.embed_tokens.weight[bundle.specials.end] += direction
     folder = tmp_path_factory.mktemp("stops")
-    tiny.save_whisper(bundle, folder / "teacher")
+    save_whisper(stopping(), folder / "teacher")
     run(job_of(folder / "teacher", data, folder / "labels"))
     return folder
 
@@ -326,5 +320,3 @@ def test_processes_and_devices():
     assert Machine().device(0) == "cpu"
     machine = Machine(nj=4, ngpu=2)
     assert [machine.device(rank) for rank in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-
-
