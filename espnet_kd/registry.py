@@ -49,11 +49,39 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("espnet2.tasks.st", "encoder_choices", "kd_student", *_ENCODER),
     Entry("espnet2.tasks.slu", "encoder_choices", "kd_student", *_ENCODER),
     Entry(
-        "espnet2.tasks.abs_task",
-        "scheduler_classes",
-        "linear_warmup_decay",
-        "espnet_kd.tasks.scheduler:LinearWarmupDecay",
-        "espnet2.schedulers.abs_scheduler:AbsBatchStepScheduler",
+        "espnet2.tasks.asr",
+        "encoder_choices",
+        "kd_whisper_encoder",
+        "espnet_kd.tasks.whisper_asr_encoder:KDWhisperEncoder",
+        "espnet2.asr.encoder.abs_encoder:AbsEncoder",
+    ),
+    Entry(
+        "espnet2.tasks.asr",
+        "decoder_choices",
+        "kd_whisper_decoder",
+        "espnet_kd.tasks.whisper_asr_decoder:KDWhisperDecoder",
+        "espnet2.asr.decoder.abs_decoder:AbsDecoder",
+    ),
+    Entry(
+        "espnet2.tasks.asr",
+        "preprocessor_choices",
+        "kd_whisper",
+        "espnet_kd.tasks.whisper_asr_preprocessor:KDWhisperPreprocessor",
+        "espnet2.train.preprocessor:AbsPreprocessor",
+    ),
+    *(
+        Entry(
+            "espnet2.tasks.abs_task",
+            "scheduler_classes",
+            name,
+            f"espnet_kd.tasks.scheduler:{cls}",
+            "espnet2.schedulers.abs_scheduler:AbsBatchStepScheduler",
+        )
+        for name, cls in (
+            ("linear_warmup_decay", "LinearWarmupDecay"),
+            ("linear_with_warmup", "LinearWithWarmup"),
+            ("constant_with_warmup", "ConstantWithWarmup"),
+        )
     ),
     Entry(
         "espnet2.tasks.abs_task",
@@ -67,6 +95,13 @@ ENTRIES: tuple[Entry, ...] = (
         "TASK_CLASSES",
         "ssl_distill",
         "espnet_kd.tasks.ssl_distill:SSLDistillTask",
+        "espnet2.tasks.abs_task:AbsTask",
+    ),
+    Entry(
+        "espnetez.task",
+        "TASK_CLASSES",
+        "whisper_distill",
+        "espnet_kd.tasks.whisper_distill:WhisperDistillTask",
         "espnet2.tasks.abs_task:AbsTask",
     ),
 )

@@ -52,10 +52,11 @@ def prune(exp: Path, target: Path, epoch: str = "latest", *, exact: bool = False
     from espnet_kd.evaluation.pruning import draw_pruning
     from espnet_kd.tasks.export import export_epoch
     from espnet_kd.tasks.pruning import LOG, REPORT, read_log
+    from espnet_kd.tasks.ssl_model import SSLDistillModel
     from espnet_kd.utils.model_directory import read_json
 
     model = load_run(exp)
-    if model.pruning is None:
+    if not isinstance(model, SSLDistillModel) or model.pruning is None:
         raise CheckpointError(
             f"{exp} is a run without gates; train with kd_conf.pruning, or use bin.export"
         )

@@ -38,6 +38,8 @@ class LinearWarmupDecay(LambdaLR):
         warmup_steps: Length of the warm-up in updates; or give
         warmup_proportion: its share of ``total_steps``; published 0.05, used when neither is given.
         last_epoch: Updates done so far minus one, as in torch; leave it and load the state instead.
+        first_update: Number of the first update; 0 as in transformers and Distil-Whisper: the first
+            update of a warm-up has rate 0, and the last of the run is above it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class LinearWarmupDecay(LambdaLR):
         warmup_steps: float | None = None,
         warmup_proportion: float | None = None,
         last_epoch: int = -1,
+        first_update: int = 1,
     ) -> None:
         problems = []
         if total_steps < 1:
@@ -64,11 +67,13 @@ class LinearWarmupDecay(LambdaLR):
             raise ConfigError("LinearWarmupDecay", problems)
         self.total_steps = total_steps
         self.warmup_steps = float(warmup_steps)
+        self.first_update = first_update
         super().__init__(optimizer, self._factor, last_epoch)
 
     def _factor(self, updates_done: int) -> float:
         """Return f for the update after ``updates_done`` updates."""
-        return linear_warmup_decay(updates_done + 1, self.warmup_steps, self.total_steps)
+        step = updates_done + self.first_update
+        return linear_warmup_decay(step, self.warmup_steps, self.total_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists; the schedule's shape is kept for comparison."""

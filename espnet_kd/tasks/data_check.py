@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,13 +42,34 @@ def check_data(args: argparse.Namespace, policy: AudioPolicy) -> None:
                 f"no --{part}_shape_file is given (utt2num_samples of the data folder will do)"
             )
         problems += _check_part(streams, shapes, policy)
-    if problems:
-        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        listing = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
-        raise DataDirError(
-            f"the data cannot be used: {len(problems)} problem(s){listing}{more}\n"
-            "(--check_data false starts without these checks)"
-        )
+    _refuse(problems)
+
+
+def check_headers(folders: Iterable[Path], policy: AudioPolicy) -> None:
+    """Check the headers of the recordings that the ``wav.scp`` of each folder names.
+
+    Raises:
+        DataDirError: lists the problems (the first twenty, and how many there are).
+    """
+    problems: list[str] = []
+    for folder in folders:
+        path = folder / "wav.scp"
+        if path.is_file():
+            problems += _header_problems(str(path), read_table(path), policy)
+        else:
+            problems.append(f"{path}: no such file; run the stage that prepares the data")
+    _refuse(problems)
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if not problems:
+        return
+    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    listing = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
+    raise DataDirError(
+        f"the data cannot be used: {len(problems)} problem(s){listing}{more}\n"
+        "(--check_data false starts without these checks)"
+    )
 
 
 def _check_part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,16 @@ class RunHooks(AbsESPnetModel):
     def start_epoch(self, epoch: int) -> None:
         """Training of ``epoch`` (from 1) begins."""
 
+    def training_batches(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """The batches of an epoch, as this model wants to see them; of the same number."""
+        return batches
+
     def start_validation(self) -> None:
         """Validation begins."""
+
+    def finish_validation(self) -> dict[str, float]:
+        """What validation shows as a whole, beside the means over its batches."""
+        return {}
 
     def updated(self) -> None:
         """The optimiser has made a real update (skipped ones do not count)."""

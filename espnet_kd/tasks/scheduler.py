@@ -1,4 +1,8 @@
-"""ESPnet's name ``linear_warmup_decay``: the published schedule, stepped once per update."""
+"""Learning-rate schedules of the published runs as ESPnet's, stepped once per update.
+
+``linear_warmup_decay`` (ARMHuBERT, DPHuBERT), and by transformers' names ``linear_with_warmup`` and
+``constant_with_warmup`` (Distil-Whisper, whose ``lr_scheduler_type`` calls the first ``linear``).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,9 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
         warmup_proportion: its share of all updates (published 0.05, used when neither is given).
     """
 
+    first_update = 1
+    """Number of the first update: it has a rate already."""
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -42,7 +49,9 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
 
     def set_total_steps(self, total_steps: int) -> None:
         """State the length of the run; the first update's rate is in force from now on."""
-        self.schedule = LinearWarmupDecaySchedule(self.optimizer, total_steps, *self.warmup)
+        self.schedule = LinearWarmupDecaySchedule(
+            self.optimizer, total_steps, *self.warmup, first_update=self.first_update
+        )
 
     def _known(self) -> LinearWarmupDecaySchedule:
         if self.schedule is None:
@@ -69,3 +78,53 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
         steps, proportion = self.warmup
         warmup = f"warmup_steps={steps}, warmup_proportion={proportion}"
         return f"{type(self).__name__}(total_steps={length}, {warmup})"
+
+
+class LinearWithWarmup(LinearWarmupDecay):
+    """The same with transformers' count: the first update of a warm-up has rate 0.
+
+    Args:
+        optimizer: its groups' rates are the peaks.
+        warmup_steps: length of the rise in updates (published 500).
+        total_steps: see :class:`LinearWarmupDecay`.
+    """
+
+    first_update = 0
+
+    def __init__(
+        self, optimizer: Optimizer, warmup_steps: int = 0, total_steps: int | None = None
+    ) -> None:
+        super().__init__(optimizer, total_steps, warmup_steps)
+
+
+class ConstantWithWarmup(AbsBatchStepScheduler):
+    """Every group's learning rate rises linearly from 0 and stays.
+
+    Args:
+        optimizer: its groups' rates are the peaks.
+        warmup_steps: length of the rise in updates (published 50); the first update has rate 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        from transformers import get_constant_schedule_with_warmup
+
+        if warmup_steps < 0:
+            raise ConfigError("scheduler_conf", [f"warmup_steps is {warmup_steps}; 0 or more"])
+        self.warmup_steps = warmup_steps
+        self.schedule = get_constant_schedule_with_warmup(optimizer, warmup_steps)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on to the next update's learning rate."""
+        self.schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        state: dict[str, Any] = self.schedule.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved run stopped."""
+        self.schedule.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(warmup_steps={self.warmup_steps})"

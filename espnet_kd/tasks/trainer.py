@@ -143,7 +143,8 @@ class KDTrainer(Trainer):
         epoch = reporter.get_epoch()
         if cls.clock is None:
             cls.clock = RunClock(epoch, options.max_epoch)
-        _core(model).start_epoch(epoch)
+        core = _core(model)
+        core.start_epoch(epoch)
         for optimizer in optimizers:
             # ESPnet keeps the gradients of an incomplete accumulation for the next epoch; a resumed
             # run could not have them. Dropped, both runs are equal bit for bit.
@@ -151,7 +152,9 @@ class KDTrainer(Trainer):
         rank = distributed_option.dist_rank or 0
         all_invalid: bool = super().train_one_epoch(
             model=model,
-            iterator=Progress(iterator, epoch, cls.clock, show=rank == 0),
+            iterator=Progress(
+                core.training_batches(iterator), epoch, cls.clock, show=rank == 0
+            ),
             optimizers=optimizers,
             reporter=reporter,
             options=options,
@@ -161,10 +164,17 @@ class KDTrainer(Trainer):
         return all_invalid
 
     @classmethod
-    def validate_one_epoch(cls, model: torch.nn.Module, **kwargs: Any) -> None:
-        """Validate, with the masks of validation."""
-        _core(model).start_validation()
-        super().validate_one_epoch(model=model, **kwargs)
+    def validate_one_epoch(
+        cls, model: torch.nn.Module, reporter: SubReporter, **kwargs: Any
+    ) -> None:
+        """Validate, with the masks of validation, and report what only shows in the end."""
+        core = _core(model)
+        core.start_validation()
+        super().validate_one_epoch(model=model, reporter=reporter, **kwargs)
+        found = core.finish_validation()
+        if found:
+            reporter.register(found)
+            reporter.next()
 
 
 def _core(model: torch.nn.Module) -> RunHooks:

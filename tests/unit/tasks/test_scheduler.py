@@ -7,7 +7,7 @@ import torch
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
 
 from espnet_kd.errors import ConfigError
-from espnet_kd.tasks.scheduler import LinearWarmupDecay
+from espnet_kd.tasks.scheduler import ConstantWithWarmup, LinearWarmupDecay, LinearWithWarmup
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -17,7 +17,7 @@ def optimizer() -> torch.optim.Optimizer:
     )
 
 
-def rates(sgd: torch.optim.Optimizer, scheduler: LinearWarmupDecay, steps: int) -> list[float]:
+def rates(sgd: torch.optim.Optimizer, scheduler: AbsBatchStepScheduler, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
         found.append(sgd.param_groups[0]["lr"])
@@ -56,3 +56,28 @@ def test_goes_on_from_its_state() -> None:
     again.load_state_dict(sgd.state_dict())
     second.load_state_dict(first.state_dict())
     assert found + rates(again, second, 5) == expected
+
+
+def test_transformers_schedules_begin_at_zero() -> None:
+    sgd = optimizer()
+    scheduler = LinearWithWarmup(sgd, warmup_steps=2, total_steps=6)
+    assert rates(sgd, scheduler, 6) == pytest.approx([0.0, 0.5, 1.0, 0.75, 0.5, 0.25])
+    sgd = optimizer()
+    constant = ConstantWithWarmup(sgd, warmup_steps=2)
+    assert rates(sgd, constant, 4) == pytest.approx([0.0, 0.5, 1.0, 1.0])
+    with pytest.raises(ConfigError, match="warmup_steps is -1"):
+        ConstantWithWarmup(sgd, warmup_steps=-1)
+
+
+def test_transformers_schedules_go_on() -> None:
+    for make in (
+        lambda sgd: LinearWithWarmup(sgd, warmup_steps=2, total_steps=6),
+        lambda sgd: ConstantWithWarmup(sgd, warmup_steps=3),
+    ):
+        whole, first, second = optimizer(), optimizer(), optimizer()
+        expected = rates(whole, make(whole), 5)
+        scheduler, resumed = make(first), make(second)
+        begun = rates(first, scheduler, 2)
+        resumed.load_state_dict(scheduler.state_dict())
+        second.load_state_dict(first.state_dict())
+        assert begun + rates(second, resumed, 3) == pytest.approx(expected)
