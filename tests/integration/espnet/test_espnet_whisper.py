@@ -127,7 +127,11 @@ def test_frozen_encoder_is_the_teachers(unbroken: tuple[Path, Outcome], material
 
     teacher = load_whisper(material / "teacher").model.state_dict()
     student = load_whisper(unbroken[0] / "student_last").model.state_dict()
-    same = {name for name, tensor in student.items() if torch.equal(tensor, teacher.get(name, tensor[:0]))}
+    same = {
+        name
+        for name, tensor in student.items()
+        if torch.equal(tensor, teacher.get(name, tensor[:0]))
+    }
     assert {name for name in student if name.startswith("model.encoder.")} <= same
     assert "model.decoder.embed_tokens.weight" not in same
 
@@ -216,9 +220,7 @@ def test_two_processes_make_the_same_updates_as_one(
             os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
 
         words = ("--dist_world_size", 2, "--dist_rank", number, "--dist_backend", "gloo")
-        return training(
-            material, tmp_path / "two", *run, *words, "--ngpu", 0, before=environment
-        )
+        return training(material, tmp_path / "two", *run, *words, "--ngpu", 0, before=environment)
 
     logs = [tmp_path / f"rank{number}.log" for number in range(2)]
     children = [start(rank(number), logs[number]) for number in range(2)]
@@ -301,7 +303,8 @@ def test_a_student_is_fine_tuned_and_decoded_by_stock_asr(
     assert trained.code == 0, trained.output
     losses = found(trained.output, "loss", "train")
     assert losses[-1] < losses[0]
-    assert "loss_ctc=" in trained.output and "loss_att=" in trained.output
+    assert "loss_ctc=" in trained.output
+    assert "loss_att=" in trained.output
 
     scp = tmp_path / "one.scp"
     scp.write_text((data / "wav.scp").read_text().splitlines()[0] + "\n")

@@ -84,9 +84,9 @@ def test_decoder_gives_the_models_logits(decoder: KDWhisperDecoder) -> None:
     tokens_BT = torch.tensor([[50258, 50259, 50359, 50363, 7], [50258, 50259, 50359, 8, 50257]])
     with torch.no_grad():
         logits, lengths = decoder(states_BED, None, tokens_BT, torch.tensor([5, 4]))
-        expected = tiny_teacher().model(
-            encoder_outputs=(states_BED,), decoder_input_ids=tokens_BT
-        ).logits
+        expected = (
+            tiny_teacher().model(encoder_outputs=(states_BED,), decoder_input_ids=tokens_BT).logits
+        )
     torch.testing.assert_close(logits, expected)
     assert lengths.tolist() == [5, 4]
     with pytest.raises(WhisperError, match="a transcript of 49 tokens"):
@@ -143,7 +143,10 @@ def test_beam_search_begins_with_the_prefix_and_ends_in_time(folder: Path) -> No
         (lambda f: KDWhisperDecoder(VOCABULARY, 32), "give pretrained"),
         (lambda f: KDWhisperDecoder(50257, 32, f), "whisper_token_list"),
         (lambda f: KDWhisperDecoder(VOCABULARY, 64, f), "the encoder is 64 wide"),
-        (lambda f: KDWhisperPreprocessor(True, token_type="char", token_list=["a"]), "hugging_face"),
+        (
+            lambda f: KDWhisperPreprocessor(True, token_type="char", token_list=["a"]),
+            "hugging_face",
+        ),
     ],
 )
 def test_impossible_options(folder: Path, build: Any, part: str) -> None:
