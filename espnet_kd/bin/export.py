@@ -63,7 +63,8 @@ def read_conf(exp: Path) -> dict[str, Any]:
     conf: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not {"student_resolved", "kd_task"} & conf.keys():
         raise CheckpointError(
-            f"{path} was not written by ssl_distill_train or whisper_distill_train; nothing to export"
+            f"{path} was not written by ssl_distill_train or whisper_distill_train; there is "
+            "nothing to export"
         )
     return conf
 

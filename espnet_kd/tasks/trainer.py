@@ -152,9 +152,7 @@ class KDTrainer(Trainer):
         rank = distributed_option.dist_rank or 0
         all_invalid: bool = super().train_one_epoch(
             model=model,
-            iterator=Progress(
-                core.training_batches(iterator), epoch, cls.clock, show=rank == 0
-            ),
+            iterator=Progress(core.training_batches(iterator), epoch, cls.clock, show=rank == 0),
             optimizers=optimizers,
             reporter=reporter,
             options=options,

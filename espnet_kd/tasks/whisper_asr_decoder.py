@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from espnet2.asr.decoder.abs_decoder import AbsDecoder
 from espnet.nets.scorer_interface import BatchScorerInterface
+from espnet2.asr.decoder.abs_decoder import AbsDecoder
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -33,12 +33,12 @@ class KDWhisperPreprocessor(CommonPreprocessor):
     def __init__(
         self, train: bool, language: str | None = None, task: str = "transcribe", **common: Any
     ) -> None:
-        token_type, folder = common.get("token_type"), common.get("bpemodel")
-        if token_type != "hugging_face" or folder is None:
+        kind, folder = common.get("token_type"), common.get("bpemodel")
+        if kind != "hugging_face" or folder is None:
             raise ConfigError(
                 "preprocessor kd_whisper",
                 [
-                    f"token_type is {token_type}, bpemodel {folder}; write token_type: "
+                    f"token_type is {kind}, bpemodel {folder}; write token_type: "
                     "hugging_face and bpemodel: FOLDER of the Whisper"
                 ],
             )

@@ -20,13 +20,9 @@ from espnet_kd.tasks.guard import FiniteGuard
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
 from espnet_kd.tasks.teacher import View
 from espnet_kd.tasks.token_average import TokenAverage
+from espnet_kd.tasks.whisper_fit import fit_teacher, wants_to_share
 from espnet_kd.tasks.whisper_options import CE_WEIGHT, WhisperDistillConfig
-from espnet_kd.tasks.whisper_teacher import (
-    WhisperTeacher,
-    fit_teacher,
-    load_teacher,
-    wants_to_share,
-)
+from espnet_kd.tasks.whisper_teacher import WhisperTeacher, load_teacher
 from espnet_kd.tasks.whisper_validation import Validation
 from espnet_kd.whisper.collate import IGNORE_INDEX
 from espnet_kd.whisper.load import WhisperBundle, build_model, save_whisper
@@ -244,7 +240,8 @@ class WhisperDistillModel(RunHooks):
 
     def _hidden_state_loss(self, ours: Pass, theirs: Pass, unlabelled_BT: Tensor) -> Tensor:
         """Of the decoders at labels, and of the encoders where both ran."""
-        assert ours.decoder_states is not None and theirs.decoder_states is not None
+        assert ours.decoder_states is not None
+        assert theirs.decoder_states is not None
         student, teacher = ours.decoder_states, theirs.decoder_states
         match = HiddenStateLoss(len(student) - 1, len(teacher) - 1)
         loss: Tensor = match(student, teacher, unlabelled_BT)["loss"]

@@ -178,13 +178,14 @@ class WhisperDistillConfig:
             )
         if self.share_hidden_states and not self.freeze_encoder:
             problems.append(
-                "share_hidden_states is true; the encoders stay equal only with freeze_encoder: true"
+                "share_hidden_states is true: encoders only stay equal with freeze_encoder: true"
             )
         if self.wer_threshold is not None and not self.use_pseudo_labels:
             problems.append("wer_threshold is for pseudo-labels; leave it out")
-        if self.train_dataset_samples is not None and not min(
-            self.train_dataset_samples, default=0.0
-        ) > 0:
+        if (
+            self.train_dataset_samples is not None
+            and not min(self.train_dataset_samples, default=0.0) > 0
+        ):
             problems.append("train_dataset_samples must be positive weights, one for each folder")
         return problems
 
@@ -221,7 +222,9 @@ class WhisperDistillConfig:
         known = ("truncated", "empty", "repeated", "timestamps")
         unknown = sorted(self.flags_to_drop - set(known))
         if unknown:
-            problems.append(f"drop_flagged names {', '.join(unknown)}; known are {', '.join(known)}")
+            problems.append(
+                f"drop_flagged names {', '.join(unknown)}; known are {', '.join(known)}"
+            )
         return problems
 
     @classmethod
@@ -231,17 +234,19 @@ class WhisperDistillConfig:
         Raises:
             ConfigError: unknown keys, wrong types and impossible values, all at once.
         """
-        problems: list[str] = []
-        usable: dict[str, Any] = {}
-        for key, value in values.items():
-            try:
-                from_mapping(cls, {key: value}, subject="kd_conf")
-            except ConfigError as error:
-                problems += error.problems
-            else:
-                usable[key] = value
+        # One by one: a wrong type must not hide a wrong value.
+        wrong = {key: _problems_of(cls, {key: value}) for key, value in values.items()}
+        usable = {key: value for key, value in values.items() if not wrong[key]}
         config = from_mapping(cls, usable, subject="kd_conf")
-        problems += config.validate()
+        problems = [problem for found in wrong.values() for problem in found] + config.validate()
         if problems:
             raise ConfigError("kd_conf", problems)
         return config
+
+
+def _problems_of(cls: type[WhisperDistillConfig], values: Mapping[str, Any]) -> list[str]:
+    try:
+        from_mapping(cls, values, subject="kd_conf")
+    except ConfigError as error:
+        return error.problems
+    return []

@@ -62,7 +62,9 @@ class LogMel(nn.Module):
             )
         places_S = torch.arange(speech_BS.shape[1], device=speech_BS.device)
         wave_BS = speech_BS.float() * (places_S < lengths_B[:, None])
-        wave_BS = F.pad(wave_BS, (0, self.context - wave_BS.shape[1]))  # negative where it is longer
+        wave_BS = F.pad(
+            wave_BS, (0, self.context - wave_BS.shape[1])
+        )  # negative where it is longer
         # Half precision would lose the quiet parts.
         with torch.autocast(speech_BS.device.type, enabled=False):
             spectrum = torch.stft(

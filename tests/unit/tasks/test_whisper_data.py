@@ -15,7 +15,8 @@ import torch
 from espnet_kd.data.label_folder import write_label_folder
 from espnet_kd.data.label_index import LabelIndex
 from espnet_kd.errors import AudioError, DataDirError, KDError, WhisperError
-from espnet_kd.tasks.whisper_data import LabelPreparation, SpeechFolder, Utterances, WhisperCollate
+from espnet_kd.tasks.whisper_data import SpeechFolder
+from espnet_kd.tasks.whisper_examples import LabelPreparation, Utterances, WhisperCollate
 from espnet_kd.tasks.whisper_labels import Spoken
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.whisper.collate import IGNORE_INDEX
@@ -224,7 +225,8 @@ def test_batches(tmp_path: Path) -> None:
     folders = [speech_folder(path) for path in (one, two)]
     dataset = utterances(folders, train=True)
     assert dataset.keys() == [["0/u00", "0/u01", "0/u02"], ["1/u00", "1/u01"]]
-    assert dataset.has_name("speech") and not dataset.has_name("codes")
+    assert dataset.has_name("speech")
+    assert not dataset.has_name("codes")
     ids, batch = WhisperCollate(bundle)([dataset["0/u00"], dataset["1/u01"]])
     assert ids == ["0/u00", "1/u01"]
     assert batch["input_features"].shape == (2, 80, 100)

@@ -168,7 +168,8 @@ def test_the_teacher_is_no_part_of_the_model(batch: dict[str, Tensor]) -> None:
     assert all(p.grad is None for p in made.teacher.model.parameters())
     assert not made.teacher.model.training
     encoder = made.student.model.encoder
-    assert not encoder.training and made.student.model.decoder.training
+    assert not encoder.training
+    assert made.student.model.decoder.training
     assert all(p.grad is None for p in encoder.parameters())
     assert model().train().student.model.encoder.training
 

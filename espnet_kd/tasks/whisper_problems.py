@@ -1,0 +1,96 @@
+"""All that is wrong with the command line of a Whisper distillation, before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from espnet2.tasks import abs_task
+
+from espnet_kd.errors import ConfigError
+from espnet_kd.tasks.whisper_folders import folder_problems, folders_of
+from espnet_kd.tasks.whisper_options import WhisperDistillConfig
+from espnet_kd.tasks.whisper_student import StudentOptions
+from espnet_kd.tasks.whisper_teacher import TeacherOptions
+from espnet_kd.tasks.yaml_check import keyword_problems
+
+
+def whisper_problems(args: argparse.Namespace) -> list[str]:
+    """Problems of nested options, folders and batches, each with its key path."""
+    problems = [
+        *_problems_of("kd_conf", lambda: WhisperDistillConfig.from_dict(args.kd_conf)),
+        *_problems_of("student_conf", lambda: StudentOptions.from_dict(args.student_conf)),
+        *_problems_of("teacher_conf", lambda: TeacherOptions.from_dict(args.teacher_conf)),
+        *folder_problems(args),
+        *_iterator_problems(args),
+    ]
+    if args.student is None:
+        problems.append("no --student is given; make one with bin.whisper_shrink")
+    if not problems:
+        problems += _joint_problems(args, WhisperDistillConfig.from_dict(args.kd_conf))
+    for option in ("optim", "scheduler"):
+        target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
+        if target is not None:
+            name = f"{option}_conf"
+            problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
+    return problems
+
+
+def _problems_of(name: str, build: Callable[[], object]) -> list[str]:
+    try:
+        build()
+    except ConfigError as error:
+        return [f"{name}: {problem}" for problem in error.problems]
+    return []
+
+
+def _joint_problems(args: argparse.Namespace, kd: WhisperDistillConfig) -> list[str]:
+    """What only shows when options are looked at together."""
+    problems = []
+    if args.teacher is None:
+        if kd.mse_weight > 0:
+            problems.append("kd_conf.mse_weight needs a --teacher")
+        if kd.kl_weight > 0 and kd.use_pseudo_labels:
+            problems.append(
+                "no --teacher is given: give it, or set kd_conf.kl_weight: 0 to train on "
+                "pseudo-labels alone"
+            )
+    if kd.train_dataset_samples is not None:
+        number, folders = len(kd.train_dataset_samples), len(folders_of(args, "train"))
+        if number != folders:
+            problems.append(
+                f"kd_conf.train_dataset_samples has {number} weight(s) for {folders} folder(s) of "
+                "--train_dir"
+            )
+    if not kd.predict_with_generate:
+        problems += [
+            f"best_model_criterion names {phase} {key}, which kd_conf.predict_with_generate: false "
+            "switches off"
+            for phase, key, _ in args.best_model_criterion
+            if key.startswith("wer")
+        ]
+    return problems
+
+
+def _iterator_problems(args: argparse.Namespace) -> list[str]:
+    """ESPnet options that would make other batches, or other processes."""
+    problems = [
+        f"{name}: this task makes its batches itself; leave {name} out"
+        for name in ("multiple_iterator", "shuffle_within_batch")
+        if getattr(args, name)
+    ]
+    problems += [
+        f"{name} is {getattr(args, name)}: this task only knows {allowed[0]}"
+        for name, allowed in {
+            "batch_type": ("unsorted",),
+            "valid_batch_type": ("unsorted", None),
+            "iterator_type": ("sequence",),
+            "valid_iterator_type": ("sequence", None),
+        }.items()
+        if getattr(args, name) not in allowed
+    ]
+    return problems + [
+        f"{name}: not with this task's trainer; use --multiprocessing_distributed true"
+        for name in ("use_deepspeed", "sharded_ddp")
+        if getattr(args, name)
+    ]
