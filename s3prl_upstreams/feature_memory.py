@@ -80,9 +80,7 @@ def _bytes_of(value: object) -> int:
     return sum(seen.values())
 
 
-def remember_features(
-    get_upstream: Callable[[Any], Any], gigabytes: float
-) -> Callable[[Any], Any]:
+def remember_features(get_upstream: Callable[[Any], Any], gigabytes: float) -> Callable[[Any], Any]:
     """Wrap ``Runner._get_upstream`` so that a frozen upstream remembers while S3PRL trains."""
 
     def remembering(runner: Any) -> Any:

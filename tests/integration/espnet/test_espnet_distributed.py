@@ -59,7 +59,9 @@ def test_a_teacher_that_does_not_fit(together: Together, tmp_path: Path) -> None
     assert_all_say(outcomes, "teacher_layers lists 1 layers")
 
 
-def test_one_process_fails_in_training(together: Together, bad_corpus: Path, tmp_path: Path) -> None:
+def test_one_process_fails_in_training(
+    together: Together, bad_corpus: Path, tmp_path: Path
+) -> None:
     """The recording is only looked into by the process whose batch it is in."""
     recording = next((bad_corpus / "train").rglob("*.wav"))
     samples, rate = soundfile.read(recording, dtype="float32")
