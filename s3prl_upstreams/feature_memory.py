@@ -59,7 +59,7 @@ def batch_key(wavs: Sequence[Tensor]) -> bytes:
     digest = hashlib.blake2b()
     for wav in wavs:
         digest.update(f"{wav.dtype} {wav.numel()} ".encode())
-        digest.update(wav.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(wav.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.digest()
 
 
