@@ -44,7 +44,7 @@ class DatasetOptions:
     """Read while it is downloaded; the data is not stored."""
 
     audio_column_name: str = "audio"
-    """Column with the sound."""
+    """Column with the audio."""
 
     text_column_name: str | None = None
     """Column with references; by default ``text`` or ``sentence`` if there is one."""
@@ -128,6 +128,8 @@ class DatasetSource:
         array = _array(audio)
         if array is not None:
             samples, rate = len(array[0]), array[1]
+            if samples * self.policy.sample_rate < self.policy.min_samples * rate:
+                raise AudioError(f"utterance {name}: {self._place(number)}: has {samples} samples")
         else:
             path, content = _file(audio, self._place(number), name)
             info = inspect_audio(path, name, self.policy, content=content)
@@ -150,7 +152,7 @@ class DatasetSource:
         return check_length(wave_S, clip)
 
     def original(self, clip: Clip) -> str | None:
-        """None: the sound lies inside the dataset."""
+        """None: the audio lies inside the dataset."""
         return None
 
     def _place(self, number: int | None) -> str:
@@ -176,7 +178,7 @@ def _import_datasets() -> Any:
 
 
 def _open(options: DatasetOptions) -> Any:
-    """The split, with rows that hold files and not decoded sound."""
+    """The split, with rows that hold files and not decoded audio."""
     datasets = _import_datasets()
     folder = Path(options.dataset_name)
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
@@ -187,8 +189,8 @@ def _open(options: DatasetOptions) -> Any:
         # The library wraps what its builders raise, e.g. that a package is missing.
         reason = error.__cause__ or error
         raise DataDirError(
-            f"dataset {options.dataset_name}, split {options.dataset_split_name}, cannot be opened: "
-            f"{type(reason).__name__}: {reason!s:.300}"
+            f"dataset {options.dataset_name}, split {options.dataset_split_name}, cannot be "
+            f"opened: {type(reason).__name__}: {reason!s:.300}"
         ) from error
     return _undecoded(datasets, rows, options.audio_column_name)
 
@@ -282,23 +284,21 @@ def _of_array(array: tuple[Any, int], clip: Clip, place: str, policy: AudioPolic
         return wave_S
     if policy.rate_policy == "error":
         raise AudioError(
-            f"utterance {clip.id}: {place}: is sampled at {array[1]} Hz, {policy.sample_rate} Hz is "
-            "needed; resample it (--rate_policy resample)"
+            f"utterance {clip.id}: {place}: is sampled at {array[1]} Hz, {policy.sample_rate} Hz "
+            "is needed; resample it (--rate_policy resample)"
         )
     return resample(wave_S, array[1], policy.sample_rate)
 
 
 def _file(audio: Any, place: str, name: str) -> tuple[str, bytes | None]:
     """Path and, unless it lies on this disk, content of a row's file."""
-    if isinstance(audio, str | Path):
-        audio = {"path": str(audio)}
-    if isinstance(audio, bytes):
-        audio = {"bytes": audio}
-    if not isinstance(audio, Mapping) or not (audio.get("bytes") or audio.get("path")):
+    held = audio if isinstance(audio, Mapping) else {}
+    path = str(audio if isinstance(audio, str | Path) else held.get("path") or "")
+    content: bytes | None = audio if isinstance(audio, bytes) else held.get("bytes")
+    if content:
+        return f"{place} ({path})" if path else place, content
+    if not path:
         raise AudioError(f"utterance {name}: {place}: has no audio; leave it out")
-    path = audio.get("path")
-    if audio.get("bytes"):
-        return f"{place} ({path})" if path else place, audio["bytes"]
     if "://" not in path:
         return path, None
     import fsspec  # comes with datasets

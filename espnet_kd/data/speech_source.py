@@ -31,7 +31,7 @@ class SpeechSource(Protocol):
     """Number of utterances; None where nobody knows."""
 
     streamed: bool
-    """Whether clips carry their sound with them, because it cannot be found again."""
+    """Whether clips carry their audio with them, because it cannot be found again."""
 
     def clips(self, note: Note) -> Iterator[Clip]:
         """All usable utterances, those of a speaker together; the others go to ``note``."""
@@ -84,10 +84,16 @@ class KaldiSource:
     def clips(self, note: Note) -> Iterator[Clip]:
         """Utterances in the order of their speakers, of a speaker in that of the folder."""
         for utterance in self._order:
-            try:
-                yield self._clip(utterance)
-            except AudioError as error:
-                note(utterance, str(error))
+            clip = self._checked(utterance, note)
+            if clip is not None:
+                yield clip
+
+    def _checked(self, utterance: str, note: Note) -> Clip | None:
+        try:
+            return self._clip(utterance)
+        except AudioError as error:
+            note(utterance, str(error))
+            return None
 
     def _clip(self, utterance: str) -> Clip:
         data, span = self.data, self.data.segments.get(utterance)

@@ -6,8 +6,12 @@ import logging
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LOG_EVERY_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
@@ -32,7 +36,7 @@ class Progress:
         self._started = self._spoken = time.monotonic()
         self._bar: tqdm[None] | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._bar = tqdm(
                 desc=self.title,
@@ -79,6 +83,6 @@ class Progress:
         if self.total:
             said += f" of {self.total:.2f} ({100 * self.done / self.total:.0f} %)"
             if rate > 0:
-                left = (self.total - self.done) / rate
+                left = max(0.0, self.total - self.done) / rate
                 said += f", about {tqdm.format_interval(left)} left"
         return f"{said}; {note}" if note else said

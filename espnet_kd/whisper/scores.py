@@ -32,7 +32,7 @@ class ScoreRecorder:
         return scores
 
     def of(self, tokens_BL: Tensor, rows_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """ln p and entropy of decoded tokens, both (B, L), on the CPU.
+        """Log-probability and entropy of decoded tokens, both (B, L), on the CPU.
 
         Args:
             tokens_BL: decoded tokens; padding gets numbers without meaning.

@@ -5,6 +5,7 @@ The published command keeps such a recording whole: its features end at 30 s, it
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ def quiet_cuts(
 def _quietest(
     wave_S: npt.NDArray[np.float32], first: int, last: int, even: int, sample_rate: int
 ) -> int:
-    """The position in [first, last] with least power around it, the nearest to ``even`` of equals."""
+    """Position in [first, last] with least power around it; of equals the nearest to ``even``."""
     half = max(1, round(_LISTEN_SECONDS * sample_rate / 2))
     step = max(1, round(_STEP_SECONDS * sample_rate))
     low = max(0, first - half)
@@ -67,7 +68,7 @@ def split_clip(
 ) -> list[Clip]:
     """Cut a clip into pieces of at most ``max_samples``, named by their times in centiseconds.
 
-    A reference cannot be divided with the sound: pieces have none.
+    A reference cannot be divided with the audio: pieces have none.
 
     Args:
         clip: what ``wave_S`` is.
@@ -89,7 +90,7 @@ def split_clip(
             ranged=True,
             continues=first > 0,
         )
-        for first, stop in zip(borders, borders[1:], strict=False)
+        for first, stop in itertools.pairwise(borders)
     ]
 
 

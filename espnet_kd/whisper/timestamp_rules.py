@@ -16,7 +16,7 @@ _NEVER = float("-inf")
 
 
 class TimestampRules:
-    """A logits processor: timestamps come in pairs, never go back, and come when likelier than any word."""
+    """A logits processor: times come in pairs, never go back, and come when likelier than words."""
 
     def __init__(
         self, *, begin_index: int, end: int, timestamp_begin: int, max_initial_timestamp: int | None

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from torch.multiprocessing import ProcessExitedException
 
 from espnet_kd.bin import label_processes
 from espnet_kd.bin.label_processes import Machine
 from espnet_kd.bin.whisper_pseudo_label import main
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import read_kaldi_dir
+from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import merge_shards
 from espnet_kd.data.label_run import finished_segments, label_share
 from espnet_kd.data.pseudo_labels import read_labels
@@ -111,14 +113,20 @@ def stop_after(monkeypatch, batches: int) -> list[int]:
     return decoded
 
 
+def kill_after(monkeypatch, batches: int, job: LabelJob) -> None:
+    """Run until so many batches are decoded."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, batches)
+        with pytest.raises(KilledError):
+            run(job)
+
+
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_a_killed_run_goes_on_without_doing_work_twice(
     teacher, data, whole, tmp_path, monkeypatch, batches
 ):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, batches)
-        run(job)
+    kill_after(monkeypatch, batches, job)
     assert not (tmp_path / "labels" / "labels.jsonl").exists()
     with monkeypatch.context() as patch:
         decoded = stop_after(patch, 100)
@@ -129,9 +137,7 @@ def test_a_killed_run_goes_on_without_doing_work_twice(
 
 def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     assert len(lines) == 4
@@ -145,9 +151,7 @@ def test_a_torn_line_is_done_again_and_nothing_else(teacher, data, whole, tmp_pa
 
 def test_damage_in_the_middle_of_a_shard_is_named(teacher, data, tmp_path, monkeypatch):
     job = job_of(teacher, data, tmp_path / "labels")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        stop_after(patch, 2)
-        run(job)
+    kill_after(monkeypatch, 2, job)
     shard = tmp_path / "labels" / "labels.00.jsonl"
     lines = shard.read_bytes().splitlines(keepends=True)
     shard.write_bytes(lines[0] + b"{oops\n" + b"".join(lines[2:]))
@@ -168,6 +172,27 @@ def test_several_processes_give_what_one_gives(teacher, data, whole, tmp_path):
     assert finished_segments(job.folder) == {label["id"] for label in rows(whole)}
     merge_shards(job.folder, bundle.specials)
     assert contents(job.folder) == contents(whole)
+
+
+def test_processes_share_the_work(teacher, data, whole, tmp_path, monkeypatch):
+    """Forked here, because a spawned process imports everything anew."""
+    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    run(job_of(teacher, data, tmp_path / "labels"), nj=2)
+    assert contents(tmp_path / "labels") == contents(whole)
+
+
+def test_a_process_that_fails_stops_the_run_which_can_go_on(
+    teacher, data, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    job = job_of(teacher, data, tmp_path / "labels")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)  # in each process: the first has two batches
+        with pytest.raises(ProcessExitedException):
+            run(job, nj=2)
+    assert not (tmp_path / "labels" / "labels.jsonl").exists()
+    run(job)
+    assert contents(tmp_path / "labels") == contents(whole)
 
 
 def test_a_finished_folder_is_left_alone(teacher, data, whole, monkeypatch):
@@ -203,7 +228,7 @@ def test_references_are_not_needed(teacher, tmp_path):
 def test_without_joining_each_utterance_is_a_segment(teacher, data, tmp_path):
     run(job_of(teacher, data, tmp_path / "labels", plan={"concatenate_audio": False}))
     labels = rows(tmp_path / "labels")
-    assert [label["id"] for label in labels] == sum(PACKED, [])
+    assert [label["id"] for label in labels] == [name for names in PACKED for name in names]
     assert {label["condition_on_prev"] for label in labels} == {0}
     assert not (tmp_path / "labels" / "audio").exists()
 
@@ -262,7 +287,7 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
     run(job_of(prompted / "teacher", data, tmp_path / "labels", prompts="published"))
     labels = rows(tmp_path / "labels")
     assert labels[0]["prompt_ids"] is None
-    for before, label in zip(labels, labels[1:], strict=False):
+    for before, label in itertools.pairwise(labels):
         assert label["prompt_ids"] == [specials.startofprev, *before["token_ids"][3:-1]]
 
 
@@ -277,6 +302,13 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
 def test_options_are_checked_against_the_model(teacher, data, tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         run(job_of(teacher, data, tmp_path / "labels", **changes))
+
+
+def test_wrong_options_leave_no_trace(teacher, data, tmp_path):
+    with pytest.raises(WhisperError):
+        run(job_of(teacher, data, tmp_path / "labels", language="klingon"))
+    run(job_of(teacher, data, tmp_path / "labels"))
+    assert len(rows(tmp_path / "labels")) == 5
 
 
 def test_an_english_teacher_takes_no_language(data, tmp_path, english_tokenizer):
@@ -314,6 +346,11 @@ def test_the_command_needs_one_kind_of_data(tmp_path, capsys):
     assert main(words) == 1
     assert "--data_dir or with --dataset_name" in capsys.readouterr().err
     assert main([*words, "--data_dir", "a", "--dataset_name", "b"]) == 1
+
+
+def test_gpus_that_are_not_there_are_refused(teacher, data, tmp_path):
+    with pytest.raises(KDError, match="--ngpu 99, but torch sees"):
+        run(job_of(teacher, data, tmp_path / "labels"), ngpu=99)
 
 
 def test_processes_and_devices():
