@@ -31,8 +31,8 @@ _HEAVY = re.compile(
 
 # Models of transformers cost 15 CPU seconds of import (torch's compiler, sklearn).
 _TRANSFORMERS = re.compile(
-    r"^\s*(?:from|import)\s+(?:transformers|golden_whisper|espnet_kd\.whisper"
-    r"|tests\.unit\.whisper)\b",
+    r"^\s*(?:from|import)\s+(?:transformers|golden_whisper|espnet_kd\.(?:whisper|filtering)"
+    r"|tests\.unit\.(?:whisper|filtering))\b",
     re.MULTILINE,
 )
 

@@ -4,8 +4,8 @@ r"""Recognise Kaldi folders with Whisper models: error rates, speed, predictions
     --language ar``
 
 For every model and folder OUT receives <model>_<dataset>_<split>_predictions.jsonl (one utterance
-per line, from which a stopped run goes on) and ..._metrics.json: WER and CER (normalised), wer_ortho
-and wer_raw, RTFx (seconds of audio per second of generation). results.md holds all of them.
+per line, from which a stopped run goes on) and ..._metrics.json: WER and CER (normalised),
+wer_ortho and wer_raw, RTFx (seconds of audio per second of generation); results.md has them all.
 
 Audio that is longer than a model's window (30 s) goes through the long form of --long_form; it is
 never cut. With --assistant STUDENT each model is also decoded with the student as its draft: texts
@@ -15,6 +15,7 @@ must be identical, and the speed ratio is reported.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate all models on all folders; returns the exit code."""
     args = get_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return run_command(lambda: _run(args), resumable=True, saved="All predictions")
 
 

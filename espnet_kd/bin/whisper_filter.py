@@ -18,6 +18,7 @@ keeps that share of the labels, the best first.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(list_measures)
     if not args.labels or not args.out:
         parser.error("--labels and --out are needed")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return run_command(lambda: _run(args), resumable=True, saved="All computed scores")
 
 
@@ -133,7 +135,9 @@ def _plan(args: argparse.Namespace) -> FilterPlan:
     from espnet_kd.filtering.checks import Checks
     from espnet_kd.filtering.measure import MeasureOptions
     from espnet_kd.filtering.run import FilterPlan
+    from espnet_kd.whisper.normalisers import language_code
 
+    args.language = language_code(args.language)
     names = MeasureOptions.__dataclass_fields__.keys() & vars(args).keys()
     return FilterPlan(
         limits=tuple(_limits(args)),
@@ -170,7 +174,7 @@ def _limits(args: argparse.Namespace) -> list[Limit]:
 
 def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what measures need (see --list)")
-    group.add_argument("--language", help="code of the labels' language; others are dropped")
+    group.add_argument("--language", help="of the labels, code or name; others are dropped")
     group.add_argument(
         "--normaliser",
         default="auto",
@@ -182,12 +186,16 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
         default="fixed",
         help="upstream and fork reproduce published decisions, faults included",
     )
-    group.add_argument("--tokenizer", metavar="DIR", help="Whisper folder of the labels' tokenizer and spellings")
+    group.add_argument(
+        "--tokenizer", metavar="DIR", help="Whisper folder of the labels' tokenizer and spellings"
+    )
     group.add_argument("--proxy_text", type=Path, help="text file of a second ASR system")
     group.add_argument("--proxy_model", metavar="DIR", help="folder of a second ASR model")
     group.add_argument("--student", metavar="DIR", help="Whisper folder, for agreement")
     group.add_argument("--lm", metavar="DIR", help="folder of a causal language model, for nnll")
-    group.add_argument("--embedder", default="sonar", help="sonar, or a CLAP or text encoder folder")
+    group.add_argument(
+        "--embedder", default="sonar", help="sonar, or a CLAP or text encoder folder"
+    )
     group.add_argument("--sonar_speech_encoder", help="by default that of the language")
     group.add_argument("--sonar_text_language", help="such as arb_Arab")
     group.add_argument("--tts_voice", help="voice of espeak-ng, for pesq and mcd")

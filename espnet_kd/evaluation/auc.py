@@ -48,9 +48,7 @@ class Ranking:
             return None
         return float(roc_auc_score(good, self.quality))
 
-    def curve(
-        self, threshold: float
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def curve(self, threshold: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Share of bad labels kept and share of good labels kept, from strict to loose."""
         false_positive, true_positive, _ = roc_curve(self.wer < threshold, self.quality)
         return false_positive, true_positive

@@ -193,7 +193,10 @@ def signature(model_id: str, data: DataSet, plan: EvaluationPlan) -> dict[str, A
 
 
 def _batches(
-    utterances: Sequence[str], recordings: Recordings, transcriber: Transcriber, plan: EvaluationPlan
+    utterances: Sequence[str],
+    recordings: Recordings,
+    transcriber: Transcriber,
+    plan: EvaluationPlan,
 ) -> Iterator[tuple[str, Batch]]:
     """Batches of one form each, in the order in which they fill."""
     waiting: dict[str, Batch] = {"short": [], plan.long_form: []}

@@ -124,4 +124,6 @@ def _load_recogniser(folder: str, device: str) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
     is_ctc = read_model_type(folder) in MODEL_FOR_CTC_MAPPING_NAMES
-    return load_model(AutoModelForCTC if is_ctc else AutoModelForSpeechSeq2Seq, folder, device=device)
+    return load_model(
+        AutoModelForCTC if is_ctc else AutoModelForSpeechSeq2Seq, folder, device=device
+    )

@@ -137,8 +137,8 @@ def write_decisions(
     write_label_folder(out / DROPPED, select(labels, [not k for k in kept]), scored.data)
     if not any(kept):
         raise KDError(
-            f"no label is kept; {out / DECISIONS} says why, {out / KEPT} is not written. Loosen the "
-            "limits"
+            f"no label is kept; {out / DECISIONS} says why. Loosen the limits ({out / KEPT} is not "
+            "written)"
         )
     write_label_folder(out / KEPT, select(labels, kept), scored.data)
 
@@ -162,13 +162,21 @@ def _make(plan: FilterPlan, cache: Path) -> dict[str, Measure]:
     problems = ["one measure has two limits"] if repeated else []
     measures = {}
     for name in names:
-        try:
-            measures[name] = build_measure(name, options)
-        except ConfigError as error:
-            problems += [f"{str(error).partition(':')[0]}: {p}" for p in error.problems]
+        built, more = _build(name, options)
+        problems += more
+        if built is not None:
+            measures[name] = built
     if problems:
         raise ConfigError("filter", problems)
     return measures
+
+
+def _build(name: str, options: MeasureOptions) -> tuple[Measure | None, list[str]]:
+    """A measure, or what is missing for it."""
+    try:
+        return build_measure(name, options), []
+    except ConfigError as error:
+        return None, [f"{str(error).partition(':')[0]}: {problem}" for problem in error.problems]
 
 
 def _line(decision: Decision) -> str:

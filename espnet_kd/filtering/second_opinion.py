@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_kd.data.record_log import RecordLog
 from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.filtering.asr_systems import ASRSystem, load_asr
 from espnet_kd.filtering.measure import Item, MeasureOptions, chosen
-from espnet_kd.data.record_log import RecordLog
 
 
 class SecondOpinion(ABC):
@@ -82,9 +82,7 @@ def opinion_of(options: MeasureOptions, measure: str) -> SecondOpinion:
     """
     options.need(measure, "proxy_text", "proxy_model")
     if options.proxy_text and options.proxy_model:
-        raise ConfigError(
-            f"measure {measure}", ["give --proxy_text or --proxy_model, not both"]
-        )
+        raise ConfigError(f"measure {measure}", ["give --proxy_text or --proxy_model, not both"])
     if options.proxy_text:
         return WrittenOpinion(options.proxy_text)
     assert options.proxy_model is not None

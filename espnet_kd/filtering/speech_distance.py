@@ -28,17 +28,14 @@ def mel_cepstral_distance(first_S: Wave, second_S: Wave) -> float | None:
     Returns:
         None where a recording is shorter than two frames.
     """
+    from scipy.spatial.distance import cdist
+
     first_TC, second_TC = cepstra(first_S), cepstra(second_S)
     if min(len(first_TC), len(second_TC)) < 2:
         return None
     first_TC -= first_TC.mean(0)
     second_TC -= second_TC.mean(0)
-    squares = (
-        (first_TC**2).sum(1)[:, None]
-        + (second_TC**2).sum(1)[None]
-        - 2.0 * first_TC @ second_TC.T
-    )
-    distances = 10.0 / np.log(10.0) * np.sqrt(2.0 * np.maximum(squares, 0.0))
+    distances = 10.0 / np.log(10.0) * np.sqrt(2.0) * cdist(first_TC, second_TC)
     return float(warped(distances) / sum(distances.shape))
 
 

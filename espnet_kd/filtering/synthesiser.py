@@ -6,7 +6,10 @@ Shape suffix: S samples.
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from espnet_kd.data.audio import AudioPolicy, Wave, read_audio, resample
 from espnet_kd.data.espeak import Engine, Voice, trim
@@ -26,36 +29,34 @@ class Synthesiser(ABC):
     """Text to speech."""
 
     @abstractmethod
-    def say(self, item: Item, seconds: float) -> Wave | None:
-        """The label as (S,) float32 at 16 kHz, about ``seconds`` long if that can be chosen; None
-        where it cannot be said.
+    def say(self, items: Sequence[Item], seconds: Sequence[float]) -> list[Wave | None]:
+        """The labels as (S,) float32 at 16 kHz; None where one cannot be said.
+
+        Args:
+            items: labels.
+            seconds: how long each shall be, where that can be chosen.
         """
 
 
 class EspeakSynthesiser(Synthesiser):
     """espeak-ng at the speed of the natural speech.
 
-    Its flutter makes the same words sound a little different the second time, so that scores of a
-    resumed run differ in their last digits.
+    Every label is spoken in a process of its own: there can be one engine in a process only, and a
+    fresh one always makes the same sound, whatever was said before.
     """
 
     def __init__(self, options: MeasureOptions) -> None:
         self.options = options
-        self._engine: Engine | None = None
 
-    def say(self, item: Item, seconds: float) -> Wave | None:
+    def say(self, items: Sequence[Item], seconds: Sequence[float]) -> list[Wave | None]:
         """See :meth:`Synthesiser.say`: spoken twice, the second time at the right speed."""
-        if self._engine is None:
-            self._engine = Engine()
-        voice = Voice(self._voice(item))
-        once_S = self._speak(self._engine, item, voice)
-        if once_S is None:
-            return None
-        speed = voice.words_per_minute * len(once_S) / RATE / max(seconds, 0.1)
-        words_per_minute = round(min(max(speed, SLOWEST), FASTEST))
-        return self._speak(
-            self._engine, item, dataclasses.replace(voice, words_per_minute=words_per_minute)
-        )
+        jobs = [
+            _Job(item.label.id, item.label.text, self._voice(item), length)
+            for item, length in zip(items, seconds, strict=True)
+        ]
+        context = multiprocessing.get_context("fork")
+        with context.Pool(min(2, len(jobs)), maxtasksperchild=1) as pool:
+            return pool.map(_speak, jobs, chunksize=1)
 
     def _voice(self, item: Item) -> str:
         if self.options.tts_voice:
@@ -63,17 +64,31 @@ class EspeakSynthesiser(Synthesiser):
         language = self.options.language or item.label.language or "en"
         return VOICES.get(language, language)
 
-    def _speak(self, engine: Engine, item: Item, voice: Voice) -> Wave | None:
-        try:
-            wave_S = engine.say(item.label.text, voice)
-        except KDError as error:
-            if "said nothing" in str(error):
-                return None
-            raise KDError(
-                f"utterance {item.label.id}: {error}; name a voice with --tts_voice, or give speech "
-                "of another synthesiser with --tts_wav_scp"
-            ) from error
-        return trim(resample(wave_S, engine.sample_rate, RATE))
+
+@dataclass(frozen=True)
+class _Job:
+    utterance: str
+    text: str
+    voice: str
+    seconds: float
+
+
+def _speak(job: _Job) -> Wave | None:
+    """Speak in a fresh process."""
+    engine, voice = Engine(), Voice(job.voice)
+    try:
+        once_S = engine.say(job.text, voice)
+        speed = voice.words_per_minute * len(once_S) / engine.sample_rate / max(job.seconds, 0.1)
+        words_per_minute = round(min(max(speed, SLOWEST), FASTEST))
+        wave_S = engine.say(job.text, dataclasses.replace(voice, words_per_minute=words_per_minute))
+    except KDError as error:
+        if "said nothing" in str(error):
+            return None
+        raise KDError(
+            f"utterance {job.utterance}: {error}; name a voice with --tts_voice, or give speech of "
+            "another synthesiser with --tts_wav_scp"
+        ) from error
+    return trim(resample(wave_S, engine.sample_rate, RATE))
 
 
 class SpokenBefore(Synthesiser):
@@ -86,12 +101,15 @@ class SpokenBefore(Synthesiser):
         rows = read_table(options.tts_wav_scp).first()
         self._paths = {key: row.value for key, row in rows.items()}
 
-    def say(self, item: Item, seconds: float) -> Wave | None:
-        """See :meth:`Synthesiser.say`; the length is what it is."""
-        path = self._paths.get(item.label.id)
+    def say(self, items: Sequence[Item], seconds: Sequence[float]) -> list[Wave | None]:
+        """See :meth:`Synthesiser.say`; the lengths are what they are."""
+        return [self._read(item.label.id) for item in items]
+
+    def _read(self, utterance: str) -> Wave | None:
+        path = self._paths.get(utterance)
         if path is None:
             return None
-        return trim(read_audio(path, item.label.id, AudioPolicy(rate_policy="resample")))
+        return trim(read_audio(path, utterance, AudioPolicy(rate_policy="resample")))
 
 
 def make_synthesiser(options: MeasureOptions) -> Synthesiser:

@@ -39,15 +39,21 @@ class _Synthetic(Measure):
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         """See :meth:`Measure.score`."""
-        return [self._score(item) for item in items]
+        scores = [Score(None, "empty label")] * len(items)
+        ready: dict[int, Wave] = {}
+        for index, item in enumerate(items):
+            if item.label.text.strip():
+                ready[index] = trim(item.wave())
+                scores[index] = Score(None, "silent audio")
+        ready = {index: natural_S for index, natural_S in ready.items() if len(natural_S)}
+        if ready:
+            lengths = [len(natural_S) / RATE for natural_S in ready.values()]
+            spoken = self.synthesiser.say([items[index] for index in ready], lengths)
+            for (index, natural_S), spoken_S in zip(ready.items(), spoken, strict=True):
+                scores[index] = self._judge(natural_S, spoken_S)
+        return scores
 
-    def _score(self, item: Item) -> Score:
-        if not item.label.text.strip():
-            return Score(None, "empty label")
-        natural_S = trim(item.wave())
-        if not len(natural_S):
-            return Score(None, "silent audio")
-        spoken_S = self.synthesiser.say(item, len(natural_S) / RATE)
+    def _judge(self, natural_S: Wave, spoken_S: Wave | None) -> Score:
         if spoken_S is None or not len(spoken_S):
             return Score(None, "the synthesiser cannot say the label")
         return self._compare(natural_S, spoken_S)

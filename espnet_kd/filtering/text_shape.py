@@ -58,7 +58,7 @@ def repeated_share(text: str) -> float:
 
 
 def phrase_repeats(text: str) -> int:
-    """How often some phrase of words (letters, where there is one word) stands in a row, at most."""
+    """How often a phrase of words (letters, where there is one word) stands in a row, at most."""
     units, longest = _units(text)
     return most_repeats(units, longest)
 

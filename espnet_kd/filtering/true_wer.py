@@ -60,7 +60,7 @@ class TrueWER(Measure):
             if self.folder is None:
                 raise ConfigError(
                     "measure wer",
-                    ["labels are token ids; name the model whose tokenizer reads them: --tokenizer"],
+                    ["labels are token ids: give --tokenizer the model whose ids they are"],
                 )
             self._tokenizer = load_tokenizer(self.folder)
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))

@@ -54,6 +54,6 @@ def _check_pair(student: WhisperBundle, teacher: WhisperBundle) -> None:
             problems.append(f"{name} of their input is {ours} and {theirs}")
     if problems:
         raise WhisperError(
-            f"{student.name} cannot draft for {teacher.name}: {'; '.join(problems)}; take a student "
-            "that was made of this teacher"
+            f"{student.name} cannot draft for {teacher.name}: {'; '.join(problems)}; take a "
+            "student that was made of this teacher"
         )

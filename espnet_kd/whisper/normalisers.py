@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from espnet_kd.errors import ConfigError, MissingDependencyError
+from espnet_kd.whisper.tokenizer import assets
 
 Normaliser = Callable[[str], str]
 """Text to the words that are compared, separated by single spaces."""
@@ -97,6 +98,25 @@ def no_normaliser(text: str) -> str:
     return " ".join(text.split())
 
 
+def language_code(language: str | None) -> str | None:
+    """``ar`` for ``ar``, ``Arabic`` or ``<|ar|>``; None stays.
+
+    Raises:
+        ConfigError: no language of Whisper.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    if language is None:
+        return None
+    name = language.strip().lower().removeprefix("<|").removesuffix("|>")
+    code: str = TO_LANGUAGE_CODE.get(name, name)
+    if code not in LANGUAGES:
+        raise ConfigError(
+            "language", [f"{language!r} is none of Whisper's; give a code such as ar"]
+        )
+    return code
+
+
 def make_normaliser(
     name: str, language: str | None = None, spelling: Mapping[str, str] | None = None
 ) -> Normaliser:
@@ -158,12 +178,11 @@ def spelling_of(tokenizer: Any = None) -> dict[str, str]:
 
 
 def _packaged_spelling() -> Path | None:
-    import importlib.util
-
-    found = importlib.util.find_spec("whisper")
-    folders = [] if found is None else list(found.submodule_search_locations or [])
-    files = [Path(folder) / "normalizers" / "english.json" for folder in folders]
-    return next((file for file in files if file.is_file()), None)
+    try:
+        file = assets().parent / "normalizers" / "english.json"
+    except MissingDependencyError:
+        return None
+    return file if file.is_file() else None
 
 
 def _stripped(normaliser: Normaliser, strip: bool) -> Normaliser:

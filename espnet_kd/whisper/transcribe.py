@@ -170,7 +170,9 @@ class Transcriber:
     def _arguments_of_language(self) -> dict[str, Any]:
         specials, options = self.bundle.specials, self.options
         if not specials.is_multilingual:
-            language = None if options.language in ("en", "english", "English") else options.language
+            language = (
+                None if options.language in ("en", "english", "English") else options.language
+            )
             specials.prefix(language, options.task)
             return {}
         # Without a language it is detected; the task is checked all the same.
@@ -186,9 +188,7 @@ class Transcriber:
                 f"{self.window / SAMPLE_RATE:g} s; segment it or use a long form"
             )
 
-    def _features(
-        self, waves: Sequence[Wave], padding: str
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _features(self, waves: Sequence[Wave], padding: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-mel features (B, M, T) and the mask (B, T) of true frames."""
         found = self.bundle.feature_extractor(
             list(waves),
@@ -203,9 +203,7 @@ class Transcriber:
         return features_BMT, found.attention_mask.to(model.device)
 
     @torch.inference_mode()
-    def _generate(
-        self, features_BMT: torch.Tensor, arguments: dict[str, Any]
-    ) -> list[Transcript]:
+    def _generate(self, features_BMT: torch.Tensor, arguments: dict[str, Any]) -> list[Transcript]:
         model, tokenizer = self.bundle.model, self.bundle.tokenizer
         with torch.random.fork_rng(), self._first_token():
             torch.manual_seed(self.options.seed)

@@ -59,8 +59,8 @@ class WERFilter:
         """WER in percent of one label.
 
         Raises:
-            WhisperError: ids without ``decode``; or rule ``upstream`` on a reference of blanks only,
-                where the published code divides by zero and ends.
+            WhisperError: ids without ``decode``; or rule ``upstream`` on a reference of blanks
+                only, where the published code divides by zero and ends.
         """
         if self.rule == "fixed":
             return self._fixed(reference, label)

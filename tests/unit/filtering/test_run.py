@@ -152,7 +152,7 @@ def test_scores_are_computed_once(tmp_path, monkeypatch):
     assert Counted.calls == 4  # one batch, the interrupted one, and the two that were left
     assert found == score_all(Counted(), labels, tmp_path, batch_size=2)
     assert Counted.calls == 4
-    assert [key for key in found] == list("abcde")
+    assert list(found) == list("abcde")
 
 
 def test_a_changed_label_is_scored_again(tmp_path):
@@ -191,8 +191,8 @@ def test_a_score_that_is_no_number_is_none(tmp_path):
 
 def test_evaluation(folder, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run("--labels", folder, "--out", out, "--normaliser", "basic", "--evaluate", "--measures",
-               "conf", "compression") == 0  # fmt: skip
+    arguments = ("--labels", folder, "--out", out, "--normaliser", "basic", "--evaluate")
+    assert run(*arguments, "--measures", "conf", "compression") == 0
     records = {record["measure"]: record for record in json.loads((out / "auc.json").read_text())}
     assert records["conf"]["utterances"] == 3
     assert records["conf"]["auc"]["20"] == 1.0  # a is good and the most probable
@@ -211,6 +211,7 @@ def test_evaluation(folder, tmp_path, capsys):
         (["--threshold", "conf=0.5", "--quantile", "conf=0.5"], "one measure has two limits"),
         (["--quantile", "conf=2"], "2 is no share"),
         (["--evaluate"], "--evaluate needs --measures"),
+        (["--language", "klingon"], "'klingon' is none of Whisper's"),
     ],
 )
 def test_bad_commands(folder, tmp_path, capsys, words, message):

@@ -44,9 +44,10 @@ def chirp(seconds: float = 0.6, rising: bool = True):
 @pytest.fixture(scope="module")
 def spoken():
     """Natural speech: another voice of the same engine says two sentences."""
-    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f3"))
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f4"))
     words = "seven green bottles", "the weather is cold today"
-    return {text: synthesiser.say(Item(make_label(text=text)), 1.5) for text in words}
+    waves = synthesiser.say([Item(make_label(text=text)) for text in words], [1.5, 1.5])
+    return dict(zip(words, waves, strict=True))
 
 
 def test_distance_of_a_recording_to_itself_is_zero():
@@ -87,24 +88,29 @@ def test_warping_is_the_cheapest_path(shape):
 def test_the_right_label_is_nearer(spoken):
     measure = build_measure("mcd", MeasureOptions(language="en"))
     for text, wave_S in spoken.items():
-        scores = {
-            said: measure.score([Item(make_label(text=said), Waves(wave_S))])[0].value
-            for said in spoken
-        }
+        found = measure.score([Item(make_label(text=said), Waves(wave_S)) for said in spoken])
+        scores = {said: score.value for said, score in zip(spoken, found, strict=True)}
         assert min(scores, key=scores.__getitem__) == text
+
+
+def test_the_same_label_sounds_the_same_whatever_was_said_before(spoken):
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="en-us+f4"))
+    text, wave_S = list(spoken.items())[-1]
+    (again_S,) = synthesiser.say([Item(make_label(text=text))], [1.5])
+    np.testing.assert_array_equal(again_S, wave_S)
 
 
 def test_speech_is_spoken_at_the_natural_speed():
     synthesiser = EspeakSynthesiser(MeasureOptions(language="en"))
     item = Item(make_label(text="one two three four five six seven"))
-    lengths = [len(synthesiser.say(item, seconds)) / RATE for seconds in (1.8, 3.0)]
+    lengths = [len(wave_S) / RATE for wave_S in synthesiser.say([item, item], [1.8, 3.0])]
     assert lengths == [pytest.approx(1.8, rel=0.2), pytest.approx(3.0, rel=0.2)]
 
 
 def test_unknown_voice_names_the_remedy():
-    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="klingon"))
+    synthesiser = EspeakSynthesiser(MeasureOptions(tts_voice="nonesuch"))
     with pytest.raises(KDError, match="u0.*--tts_voice"):
-        synthesiser.say(Item(make_label()), 1.0)
+        synthesiser.say([Item(make_label())], [1.0])
 
 
 def test_speech_of_another_synthesiser(tmp_path):

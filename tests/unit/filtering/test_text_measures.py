@@ -12,7 +12,9 @@ from tests.unit.filtering.made_up import items, make_label
 
 
 def value(name: str, label, **options):
-    (score,) = build_measure(name, MeasureOptions(normaliser="basic", **options)).score(items(label))
+    (score,) = build_measure(name, MeasureOptions(normaliser="basic", **options)).score(
+        items(label)
+    )
     return score
 
 

@@ -77,9 +77,7 @@ def test_the_language_may_be_detected(teacher):
 
 
 def test_english_only():
-    bundle = tiny.tiny_bundle(
-        multilingual=False, max_source_positions=100, max_target_positions=32
-    )
+    bundle = tiny.tiny_bundle(multilingual=False, max_source_positions=100, max_target_positions=32)
     for language in (None, "en"):
         options = DecodeOptions(language=language, max_length=10)
         assert Transcriber(bundle, options).transcribe([noise(1.0)])
