@@ -15,6 +15,7 @@ from espnet_kd.data.recordings import Recordings, open_recordings
 from espnet_kd.errors import DataDirError
 from espnet_kd.tasks.whisper_labels import Candidate, labels_of
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
+from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.labels import audio_in_range
 from espnet_kd.whisper.load import WhisperBundle
 
@@ -71,7 +72,17 @@ class SpeechFolder:
         self.recordings = open_recordings(folder, audio_policy(kd))
         data = self.recordings.data
         self.labels = labels_of(folder, data.text, bundle, kd, train=train)
-        self.utterances = self._usable(list(self.labels.scan()))
+        self.utterances = self._usable(self._candidates())
+
+    def _candidates(self) -> list[Candidate]:
+        """All labels; those that are scored take their time."""
+        found: list[Candidate] = []
+        total = len(self.recordings.utterances)
+        with Progress(f"labels of {self.folder}", total, "utterances") as progress:
+            for candidate in self.labels.scan():
+                found.append(candidate)
+                progress.reach(len(found))
+        return found
 
     def _usable(self, candidates: Sequence[Candidate]) -> list[Usable]:
         present = set(self.recordings.utterances)

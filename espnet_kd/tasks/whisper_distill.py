@@ -31,6 +31,7 @@ from espnet_kd.tasks.together import agree_to_start, announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.whisper_data import SpeechFolder, audio_policy
 from espnet_kd.tasks.whisper_examples import LabelPreparation, Utterances, WhisperCollate
+from espnet_kd.tasks.whisper_fit import check_student
 from espnet_kd.tasks.whisper_folders import MODES, folders_of, names_of
 from espnet_kd.tasks.whisper_model import WhisperDistillModel
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
@@ -180,12 +181,15 @@ class WhisperDistillTask(AbsTask):
         """The student; the teacher comes later, in real training only.
 
         Raises:
-            KDError: the first process of a distributed run cannot start.
+            KDError: the first process of a distributed run cannot start, or the student is no
+                Whisper.
+            ConfigError: labels longer than the student takes.
         """
         agree_to_start(vars(args).pop("start_error", None))
         bundle = load_student(args.student, args.student_conf)
         cls._loaded = (_student_key(args), bundle)
         kd = WhisperDistillConfig.from_dict(args.kd_conf)
+        check_student(bundle, kd)
         model = WhisperDistillModel(bundle, kd, with_teacher=args.teacher is not None)
         args.kd_task = "whisper_distill"  # config.yaml tells bin.export whose run this is
         if not model.all_parameters_each_step:

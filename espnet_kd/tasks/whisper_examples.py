@@ -5,6 +5,7 @@ Shapes: S samples.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,13 @@ from espnet_kd.tasks.whisper_data import SpeechFolder
 from espnet_kd.tasks.whisper_labels import Spoken
 from espnet_kd.whisper.collate import collate_tokens
 from espnet_kd.whisper.features import log_mel
-from espnet_kd.whisper.labels import LabelOptions, prepare_label, without_timestamps
+from espnet_kd.whisper.labels import (
+    Draw,
+    LabelOptions,
+    prepare_label,
+    random_draw,
+    without_timestamps,
+)
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.specials import SpecialIds
 
@@ -93,7 +100,12 @@ class LabelPreparation:
         if not self.train:
             return {"token_ids": spoken.token_ids, "reference": spoken.reference}
         prepared = prepare_label(
-            spoken.token_ids, spoken.prompt_ids, _toss, self.specials, self.options, utterance=uid
+            spoken.token_ids,
+            spoken.prompt_ids,
+            _coin(uid),
+            self.specials,
+            self.options,
+            utterance=uid,
         )
         if prepared.kept:
             return {"token_ids": prepared.token_ids}
@@ -107,9 +119,12 @@ class LabelPreparation:
         return {"token_ids": ids}
 
 
-def _toss(probability: float) -> bool:
-    # ESPnet seeds numpy's global generator per epoch and worker: a resumed run tosses alike.
-    return bool(np.random.random() < probability)  # noqa: NPY002
+def _coin(uid: str) -> Draw:
+    """ESPnet seeds numpy's global generator per epoch and worker, so that a resumed run tosses
+    alike; but it seeds all processes alike, whose utterances shall not share their fate.
+    """
+    seed = int(np.random.randint(2**31))  # noqa: NPY002
+    return random_draw(np.random.default_rng([seed, zlib.crc32(uid.encode())]))
 
 
 class WhisperCollate:

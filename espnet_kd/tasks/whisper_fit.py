@@ -7,6 +7,7 @@ import logging
 from espnet_kd.errors import ConfigError
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_teacher import WhisperTeacher
+from espnet_kd.tasks.whisper_validation import decoding_options
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.pair import same_encoder
 from espnet_kd.whisper.shrink import shrink_whisper
@@ -43,6 +44,26 @@ def fit_teacher(
         )
         return WhisperTeacher(shortened, teacher.dtype)
     return teacher
+
+
+def check_student(student: WhisperBundle, kd: WhisperDistillConfig) -> None:
+    """Check that a student can be trained and decoded as the options say.
+
+    Raises:
+        ConfigError: labels or transcripts longer than it takes.
+    """
+    longest = student.model.config.max_target_positions
+    problems = []
+    if kd.longest_label(longest) > longest:
+        problems.append(
+            f"max_label_length is {kd.max_label_length}; {student.name} takes {longest} tokens"
+        )
+    prefix = 4 if student.specials.is_multilingual else 2
+    if kd.predict_with_generate:
+        found = decoding_options(kd, longest).validate(longest, prefix)
+        problems += [f"generation: {problem}" for problem in found]
+    if problems:
+        raise ConfigError("kd_conf", problems)
 
 
 def wants_to_share(

@@ -24,6 +24,8 @@ def whisper_problems(args: argparse.Namespace) -> list[str]:
         *folder_problems(args),
         *_iterator_problems(args),
     ]
+    if args.collect_stats:
+        problems.append("collect_stats: this task needs no statistics; leave that stage out")
     if args.student is None:
         problems.append("no --student is given; make one with bin.whisper_shrink")
     if not problems:

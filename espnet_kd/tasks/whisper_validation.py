@@ -51,6 +51,15 @@ class Transcript:
     """What the student wrote, without special tokens."""
 
 
+def decoding_options(kd: WhisperDistillConfig, longest: int) -> DecodingOptions:
+    """How to decode, with a model that takes ``longest`` tokens."""
+    return DecodingOptions(
+        max_label_length=kd.generation_max_length or kd.longest_label(longest),
+        num_beams=kd.generation_num_beams,
+        return_timestamps=kd.return_timestamps,
+    )
+
+
 class Validation:
     """Collects the transcripts of one validation.
 
@@ -63,15 +72,7 @@ class Validation:
         self.bundle = bundle
         self.kd = kd
         longest = bundle.model.config.max_target_positions
-        label = min(kd.longest_label(longest), longest)
-        self.backend = TransformersBackend.of(
-            bundle,
-            DecodingOptions(
-                max_label_length=kd.generation_max_length or label,
-                num_beams=kd.generation_num_beams,
-                return_timestamps=kd.return_timestamps,
-            ),
-        )
+        self.backend = TransformersBackend.of(bundle, decoding_options(kd, longest))
         self.codes = {token: code for code, token in bundle.specials.languages.items()}
         self.normalisers: dict[str | None, Normaliser] = {}
         self.transcripts: list[Transcript] = []

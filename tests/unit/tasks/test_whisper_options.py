@@ -44,7 +44,7 @@ def test_all_problems_at_once() -> None:
         "kl_weight is 'high'",
         "timestamp_probability is 2.0; it must lie between 0 and 1",
         "task is 'summarise'; choose transcribe or translate",
-        "only with freeze_encoder: true",
+        "encoders only stay equal with freeze_encoder: true",
         "drop_flagged names loops",
         "max_duration_in_seconds is 1.0",
     ):

@@ -39,7 +39,7 @@ def test_all_problems_at_once() -> None:
     _, found = problems(
         *("--kd_conf", "temperature=0", "--student_conf", "dropuot=0.1"),
         *("--teacher_conf", "dtype=int8", "--batch_type", "numel", "--multiple_iterator", "true"),
-        *("--optim_conf", "learning_rate=1", "--valid_dir", "c"),
+        *("--optim_conf", "learning_rate=1", "--valid_dir", "c", "--collect_stats", "true"),
     )
     for part in (
         "kd_conf: temperature is 0.0",
@@ -50,6 +50,7 @@ def test_all_problems_at_once() -> None:
         "batch_type is numel",
         "multiple_iterator",
         "unknown key optim_conf.learning_rate",
+        "needs no statistics",
     ):
         assert part in found
 
@@ -154,6 +155,10 @@ def test_changes_to_the_students_configuration(tmp_path: Path) -> None:
         student=str(tmp_path / "s"), student_conf=conf, kd_conf={}, teacher=None,
         unused_parameters=False,
     )  # fmt: skip
+    args.kd_conf = {"max_label_length": 448, "generation_max_length": 400}
+    with pytest.raises(ConfigError, match=r"takes 48 tokens(.|\n)*generation: max_label_length"):
+        WhisperDistillTask.build_model(args)
+    args.kd_conf = {}
     model = WhisperDistillTask.build_model(args)
     assert model.student.model.decoder.layers[0].dropout == 0.3
     assert args.unused_parameters

@@ -48,9 +48,9 @@ def test_several_sets_count_by_their_utterances(tmp_path: Path) -> None:
     found.start_run(tmp_path)
     found.epoch = 3
     found.transcripts = [
-        said("1", "one two", "one two"),
-        said("2", "one two", "one"),
-        said("3", "one two three four", "one two three four", dataset="test"),
+        said("1", "red blue", "red blue"),
+        said("2", "red blue", "red"),
+        said("3", "a green tree", "a green tree", dataset="test"),
     ]
     rates = found.finish()
     assert rates == {
@@ -76,7 +76,7 @@ def test_each_language_has_its_normaliser() -> None:
 
 def test_references_without_a_word() -> None:
     found = validation()
-    found.transcripts = [said("1", "...", "one")]
+    found.transcripts = [said("1", "[noise]", "one")]
     with pytest.raises(DataDirError, match="no reference has a word"):
         found.finish()
 
