@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -28,7 +28,7 @@ from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.load import WhisperBundle
 
 POLL_SECONDS = 0.5
-START_METHOD = "spawn"
+START_METHOD: Final = "spawn"
 """CUDA cannot be used in forked processes."""
 
 

@@ -110,15 +110,13 @@ class SpeechFolder:
             return candidate.fault
         if candidate.tokens > self.longest_label:
             return f"label longer than {self.longest_label} tokens"
-        limits = {"max_seconds": self.context}
+        most, least = self.context, 0.0
         if self.train:
-            limits["max_seconds"] = min(self.context, kd.max_duration_in_seconds)
-            limits["min_seconds"] = kd.min_duration_in_seconds
-        if audio_in_range(round(seconds * SAMPLE_RATE), **limits):
+            most = min(most, kd.max_duration_in_seconds)
+            least = kd.min_duration_in_seconds
+        if audio_in_range(round(seconds * SAMPLE_RATE), min_seconds=least, max_seconds=most):
             return None
-        if seconds > limits["max_seconds"]:
-            return f"longer than {limits['max_seconds']:g} s"
-        return f"not longer than {limits.get('min_seconds', 0.0):g} s"
+        return f"longer than {most:g} s" if seconds > most else f"not longer than {least:g} s"
 
     def _tell(self, used: Sequence[Usable], faults: Counter[str], seconds: float) -> None:
         total, kind = len(used) + sum(faults.values()), "train" if self.train else "valid"
