@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +173,7 @@ def _draw_roc(axis: Axes, rankings: Sequence[Ranking], threshold: float) -> None
         axis.text(50, 30, text, ha="center", color="#777777")
 
 
-def _style(index: int) -> dict[str, object]:
+def _style(index: int) -> dict[str, Any]:
     return {
         "color": COLOURS[index % len(COLOURS)],
         "ls": STYLES[index % len(STYLES)],

@@ -202,7 +202,7 @@ def _batches(
     waiting: dict[str, Batch] = {"short": [], plan.long_form: []}
     for key in utterances:
         wave_S = recordings.wave(key)
-        form = "short" if len(wave_S) <= transcriber.window else plan.long_form
+        form: str = "short" if len(wave_S) <= transcriber.window else plan.long_form
         if form == "refuse":
             raise WhisperError(
                 f"utterance {key} lasts {len(wave_S) / SAMPLE_RATE:.1f} s, the model's window is "
@@ -214,9 +214,7 @@ def _batches(
         if len(waiting[form]) == size:
             yield form, waiting[form]
             waiting[form] = []
-    for form, batch in waiting.items():
-        if batch:
-            yield form, batch
+    yield from ((form, batch) for form, batch in waiting.items() if batch)
 
 
 def _transcribe(

@@ -133,4 +133,5 @@ def word_error_percent(reference: str, hypothesis: str) -> float:
         return 100.0 * len(hypothesis.split())
     counts = jiwer.process_words(reference, hypothesis)
     errors = counts.substitutions + counts.deletions + counts.insertions
-    return 100 * (errors / (counts.substitutions + counts.deletions + counts.hits))
+    percent: float = 100 * (errors / (counts.substitutions + counts.deletions + counts.hits))
+    return percent
