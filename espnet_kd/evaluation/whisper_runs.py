@@ -214,9 +214,7 @@ def _batches(
         if len(waiting[form]) == size:
             yield form, waiting[form]
             waiting[form] = []
-    for form, batch in waiting.items():
-        if batch:
-            yield form, batch
+    yield from ((form, batch) for form, batch in waiting.items() if batch)
 
 
 def _transcribe(

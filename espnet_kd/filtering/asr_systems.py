@@ -22,6 +22,9 @@ from espnet_kd.filtering.pretrained import (
 )
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber
 
+LONGEST = DecodeOptions.max_length
+"""Tokens of a text, prefix included; fewer where the model's own limit is lower."""
+
 
 class ASRSystem(ABC):
     """A speech recogniser for utterances of any length."""
@@ -62,7 +65,8 @@ class CTranslate2System(ASRSystem):
         from espnet_kd.whisper.hypothesis import DecodingOptions
 
         self._bundle = load_converted(folder)
-        decoding = DecodingOptions()
+        longest = self._bundle.model.generation_config.max_length
+        decoding = DecodingOptions(max_label_length=min(LONGEST, longest))
         self._backend = CTranslate2Backend(folder, self._bundle, decoding, device=options.device)
         self._language = options.language
 

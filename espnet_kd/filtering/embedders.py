@@ -153,8 +153,9 @@ class TextEmbedder(Embedder):
         inputs = inputs.to(self._model.device)
         states_BTD: Tensor = self._model(**inputs).last_hidden_state
         mask_BT = inputs["attention_mask"].to(states_BTD.dtype)
-        summed_BD: Tensor = torch.einsum("btd,bt->bd", states_BTD, mask_BT)
-        return summed_BD / mask_BT.sum(1, keepdim=True)
+        sum_BD = torch.einsum("btd,bt->bd", states_BTD, mask_BT)
+        mean_BD: Tensor = sum_BD / mask_BT.sum(1, keepdim=True)
+        return mean_BD
 
 
 def make_embedder(language: str | None, options: MeasureOptions) -> Embedder:
@@ -193,5 +194,4 @@ def sonar_names(language: str | None, options: MeasureOptions) -> tuple[str, str
 
 def _fits(tokenizer: Any, text: str, config: Any) -> bool:
     limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
-    number = len(tokenizer(text).input_ids)
-    return all(limit is None or number <= limit for limit in limits)
+    return bool(len(tokenizer(text).input_ids) <= min(n for n in limits if n is not None))

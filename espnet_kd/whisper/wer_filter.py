@@ -132,5 +132,6 @@ def word_error_percent(reference: str, hypothesis: str) -> float:
     if not reference:
         return 100.0 * len(hypothesis.split())
     counts = jiwer.process_words(reference, hypothesis)
-    errors = int(counts.substitutions + counts.deletions + counts.insertions)
-    return 100 * (errors / int(counts.substitutions + counts.deletions + counts.hits))
+    errors = counts.substitutions + counts.deletions + counts.insertions
+    percent: float = 100 * (errors / (counts.substitutions + counts.deletions + counts.hits))
+    return percent

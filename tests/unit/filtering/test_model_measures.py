@@ -12,6 +12,7 @@ import torch
 
 from espnet_kd.errors import CheckpointError, ConfigError, MissingDependencyError, WhisperError
 from espnet_kd.filtering import Item, MeasureOptions, build_measure
+from espnet_kd.filtering.asr_systems import load_asr
 from espnet_kd.filtering.embedders import SonarEmbedder, sonar_names
 from espnet_kd.filtering.language_model import mean_nll
 from espnet_kd.filtering.pretrained import load_model, read_config
@@ -133,6 +134,21 @@ def test_proxy_model_may_be_a_ctc_recogniser(tmp_path):
     options = MeasureOptions(proxy_model=str(folder), normaliser="basic")
     (score,) = build_measure("proxy", options).score(heard(make_label()))
     assert score.value is not None
+
+
+def test_proxy_model_may_be_converted_to_ctranslate2(whisper, tmp_path):
+    pytest.importorskip("ctranslate2")
+    from espnet_kd.whisper.ct2 import convert_to_ctranslate2
+    from espnet_kd.whisper.load import load_whisper
+
+    folder = convert_to_ctranslate2(load_whisper(whisper), tmp_path / "converted")
+    waves = [item.wave() for item in heard(make_label("a"), make_label("b"))]
+    for language in ("en", None):
+        options = MeasureOptions(language=language)
+        ours, converted = (
+            load_asr(str(path), options).transcribe(waves) for path in (whisper, folder)
+        )
+        assert converted == ours
 
 
 def test_agreement_is_the_share_of_chosen_tokens(whisper):
