@@ -137,7 +137,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     """
     from torch.multiprocessing.spawn import ProcessContext
 
-    context = multiprocessing.get_context(START_METHOD)
+    context: Any = multiprocessing.get_context(START_METHOD)
     seconds = [context.Value("d", 0.0) for _ in range(machine.nj)]
     processes = [
         context.Process(target=work_as_one, args=(job, machine, rank, done, seconds[rank]))
