@@ -52,8 +52,8 @@ EXTRAS = {
     "whisper": ["openai-whisper>=20250625"],
     # CTranslate2, to label and transcribe faster.
     "faster-whisper": ["faster-whisper>=1.1"],
-    # Hugging Face data sets as the source of speech to label.
-    "datasets": ["datasets>=3"],
+    # Hugging Face data sets as the source of speech to label (5 wants huggingface_hub 1).
+    "datasets": ["datasets>=3,<5"],
     # One measure of pseudo-labels; PyPI has its source only, so a C compiler is needed.
     "pesq": ["pesq>=0.0.4"],
     "dev": [
