@@ -47,7 +47,7 @@ if stage 1 "Data" "30 s, 100 MB" "three good data folders"; then
     prepare_speech
 fi
 
-if stage 2 "Cluster targets and teacher" "5 minutes per seed, 50 MB" \
+if stage 2 "Cluster targets and teacher" "5 to 8 minutes per seed, 50 MB" \
     "masked accuracy of the teacher at 25 times chance or more"; then
     need "$data/$train_set/wav.scp" 1
     for seed in $seeds; do
