@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from espnet_kd.data.label_job import LabelJob, check_device
+from espnet_kd.data.label_job import LabelJob, check_gpus
 from espnet_kd.data.label_merge import Summary, discard_intermediate, merge_shards, read_summary
 from espnet_kd.data.label_plan import PLAN, PlannedSegment, plan_segments, read_plan, write_plan
 from espnet_kd.data.label_run import SKIP_SHARD, finished_segments, label_share
@@ -28,6 +28,8 @@ from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.load import WhisperBundle
 
 POLL_SECONDS = 0.5
+START_METHOD = "spawn"
+"""CUDA cannot be used in forked processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class Machine:
 
     ngpu: int = 0
     """GPUs; process i uses the one with number i modulo ngpu. 0 = CPU."""
+
+    dataloader_num_workers: int = 4
+    """Threads of each process that read audio."""
 
     def device(self, rank: int) -> str:
         """Device of a process."""
@@ -52,21 +57,22 @@ def run_job(job: LabelJob, machine: Machine) -> Summary:
         KDError: wrong options, unreadable data or model, another run in the folder.
     """
     with output_dir_lock(job.folder):
-        job.remember()
+        job.compare()
         if (job.folder / LABELS).exists():
             discard_intermediate(job.folder)
             return read_summary(job.folder)
-        for rank in range(min(machine.nj, machine.ngpu or 1)):
-            check_device(machine.device(rank))
+        check_gpus(machine.ngpu)
         source, bundle = job.source(), job.prepare()
         job.check(bundle)
+        job.remember()
         specials, rate = bundle.specials, bundle.feature_extractor.sampling_rate
         if not source.streamed and not (job.folder / PLAN).exists():
             make_plan(job, source, bundle)
         done = finished_segments(job.folder)
         with Progress(f"labels of {source.name}", _hours(job, rate), "h") as progress:
             if machine.nj == 1:
-                labeller = job.labeller(bundle, source, machine.device(0))
+                readers = machine.dataloader_num_workers
+                labeller = job.labeller(bundle, source, machine.device(0), readers)
                 work_alone(job, labeller, done, progress)
             else:
                 del bundle  # each process loads its own
@@ -131,7 +137,7 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     """
     from torch.multiprocessing.spawn import ProcessContext
 
-    context = multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context(START_METHOD)
     seconds = [context.Value("d", 0.0) for _ in range(machine.nj)]
     processes = [
         context.Process(target=work_as_one, args=(job, machine, rank, done, seconds[rank]))
@@ -143,7 +149,9 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
         unused = [str(Path(nothing) / str(rank)) for rank in range(machine.nj)]
         joined = ProcessContext(processes, unused)  # type: ignore[no-untyped-call]
         while not joined.join(timeout=POLL_SECONDS):
-            progress.reach(sum(value.value for value in seconds) / 3600)
+            done_hours = sum(value.value for value in seconds) / 3600
+            if done_hours:  # the clock starts when the models are loaded
+                progress.reach(done_hours)
     progress.reach(sum(value.value for value in seconds) / 3600)
 
 
@@ -151,7 +159,8 @@ def work_as_one(job: LabelJob, machine: Machine, rank: int, done: set[str], seco
     """The share of one of several processes."""
     if not machine.ngpu:
         torch.set_num_threads(max(1, torch.get_num_threads() // machine.nj))
-    labeller = job.labeller(job.load(), job.source(), machine.device(rank))
+    readers = machine.dataloader_num_workers
+    labeller = job.labeller(job.load(), job.source(), machine.device(rank), readers)
     rate = labeller.bundle.feature_extractor.sampling_rate
 
     def report(batch: Iterable[PlannedSegment]) -> None:

@@ -109,6 +109,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--nj", type=int, default=None, help="processes (default: one per GPU, one without)")
     add("--ngpu", type=int, default=0, help="GPUs; 0 = CPU")
+    add("--dataloader_num_workers", type=int, default=4, help="threads that read audio, each")
     group = parser.add_argument_group("batches")
     group.add_argument("--per_device_eval_batch_size", "--batch_size", type=int, default=8,
                        help="segments decoded together (part of the results: padding and "
@@ -132,7 +133,11 @@ def label(args: argparse.Namespace) -> None:
     from espnet_kd.bin.label_processes import Machine, run_job
     from espnet_kd.data.label_job import splits_of
 
-    machine = Machine(nj=args.nj or max(1, args.ngpu), ngpu=args.ngpu)
+    machine = Machine(
+        nj=args.nj or max(1, args.ngpu),
+        ngpu=args.ngpu,
+        dataloader_num_workers=max(1, args.dataloader_num_workers),
+    )
     for job in splits_of(job_from(args)):
         print(f"{job.folder}: {run_job(job, machine)}")
 

@@ -44,7 +44,7 @@ class DatasetOptions:
     """Read while it is downloaded; the data is not stored."""
 
     audio_column_name: str = "audio"
-    """Column with the sound."""
+    """Column with the audio."""
 
     text_column_name: str | None = None
     """Column with references; by default ``text`` or ``sentence`` if there is one."""
@@ -128,6 +128,8 @@ class DatasetSource:
         array = _array(audio)
         if array is not None:
             samples, rate = len(array[0]), array[1]
+            if samples * self.policy.sample_rate < self.policy.min_samples * rate:
+                raise AudioError(f"utterance {name}: {self._place(number)}: has {samples} samples")
         else:
             path, content = _file(audio, self._place(number), name)
             info = inspect_audio(path, name, self.policy, content=content)
@@ -150,7 +152,7 @@ class DatasetSource:
         return check_length(wave_S, clip)
 
     def original(self, clip: Clip) -> str | None:
-        """None: the sound lies inside the dataset."""
+        """None: the audio lies inside the dataset."""
         return None
 
     def _place(self, number: int | None) -> str:
@@ -176,7 +178,7 @@ def _import_datasets() -> Any:
 
 
 def _open(options: DatasetOptions) -> Any:
-    """The split, with rows that hold files and not decoded sound."""
+    """The split, with rows that hold files and not decoded audio."""
     datasets = _import_datasets()
     folder = Path(options.dataset_name)
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))

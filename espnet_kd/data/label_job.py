@@ -144,19 +144,16 @@ class LabelJob:
         detected = next(iter(specials.languages)) if specials.is_multilingual else None
         specials.prefix(self.label.language or detected, self.label.task)
 
-    def remember(self) -> None:
-        """Store the options in the output folder, or compare with those that are there.
+    def compare(self) -> None:
+        """Compare the options with those of an earlier run in the output folder.
 
         Raises:
-            ConfigError: an earlier run there had others (all differences are listed).
+            ConfigError: they differ (all differences are listed).
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        own = json.loads(json.dumps(_flat(dataclasses.asdict(self))))
         path = self.folder / OPTIONS
         if not path.exists():
-            write_json(path, own)
             return
-        earlier = read_json(path)
+        earlier, own = read_json(path), self._options()
         problems = [
             f"{key} was {earlier.get(key)!r} and is now {own.get(key)!r}"
             for key in dict.fromkeys((*earlier, *own))
@@ -168,6 +165,15 @@ class LabelJob:
                 "--output_dir",
                 problems,
             )
+
+    def remember(self) -> None:
+        """Store the options in the output folder, for :meth:`compare`."""
+        write_json(self.folder / OPTIONS, self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """All options as JSON holds them, with dotted names."""
+        values: dict[str, Any] = json.loads(json.dumps(_flat(dataclasses.asdict(self))))
+        return values
 
     def source(self) -> SpeechSource:
         """Open the data.
@@ -217,8 +223,17 @@ class LabelJob:
         self.check(bundle)
         return load_converted(convert_to_ctranslate2(bundle, self.converted()))
 
-    def labeller(self, bundle: WhisperBundle, source: SpeechSource, device: str) -> Labeller:
-        """What labels this job's batches on a device."""
+    def labeller(
+        self, bundle: WhisperBundle, source: SpeechSource, device: str, readers: int = 1
+    ) -> Labeller:
+        """What labels this job's batches on a device.
+
+        Args:
+            bundle: what :meth:`load` or :meth:`prepare` returned.
+            source: what :meth:`source` returned.
+            device: ``cpu``, ``cuda:0`` ...
+            readers: threads that read audio.
+        """
         backend: Backend
         if self.model.backend == "ctranslate2":
             backend = CTranslate2Backend(
@@ -231,7 +246,15 @@ class LabelJob:
         else:
             bundle.model.to(device)
             backend = TransformersBackend.of(bundle, self.decoding)
-        return Labeller(backend, bundle, source, self.label, self.folder, feature_device=device)
+        return Labeller(
+            backend,
+            bundle,
+            source,
+            self.label,
+            self.folder,
+            feature_device=device,
+            readers=readers,
+        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -269,14 +292,12 @@ def splits_of(job: LabelJob) -> list[LabelJob]:
     ]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+def check_gpus(ngpu: int) -> None:
+    """Refuse GPUs that are not there.
 
     Raises:
-        KDError: with what torch says.
+        KDError: there are fewer.
     """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise KDError(f"device {device} cannot be used: {first}; choose --ngpu 0") from error
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if ngpu > found:
+        raise KDError(f"--ngpu {ngpu}, but torch sees {found} GPU(s); lower it (0 = CPU)")

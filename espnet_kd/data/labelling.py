@@ -1,12 +1,13 @@
-"""Batches of segments become pseudo-labels: read the sound, decode, describe.
+"""Batches of segments become pseudo-labels: read the audio, decode, describe.
 
-Shape suffixes: S samples, B segments, M mel bins, T feature frames.
+Shape suffixes: S samples, B segments, M mel bins, F feature frames.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +49,7 @@ class PseudoLabelOptions:
     """What becomes of a label that the length cap cut."""
 
     write_audio: Literal["auto", "always"] = "auto"
-    """``auto``: sound is written only where no file holds the segment as it is."""
+    """``auto``: audio is written only where no file holds the segment as it is."""
 
     loops: LoopLimits = field(default_factory=LoopLimits)
     """What counts as a repetition that is no speech."""
@@ -56,7 +57,7 @@ class PseudoLabelOptions:
 
 @dataclass
 class Heard:
-    """A batch that was read: its usable segments, their sound and their features."""
+    """A batch that was read: its usable segments, their audio and their features."""
 
     items: list[PlannedSegment]
     """Segments with at least one usable clip; what was unusable is left out of them."""
@@ -64,7 +65,7 @@ class Heard:
     waves: list[Wave]
     """(S,) samples of each."""
 
-    features_BMT: Tensor | None
+    features_BMF: Tensor | None
     """Log-mel features; None if nothing is usable."""
 
     skipped: list[dict[str, Any]]
@@ -76,7 +77,7 @@ class Labelled:
     """What came of a batch."""
 
     rows: list[dict[str, Any]]
-    """Rows of a shard: index, place of the sound, label."""
+    """Rows of a shard: index, place of the audio, label."""
 
     skipped: list[dict[str, Any]]
     """Rows for skipped.jsonl."""
@@ -94,16 +95,18 @@ class Labeller:
         folder: Path,
         *,
         feature_device: str = "cpu",
+        readers: int = 1,
     ) -> None:
         """Check the options against the model.
 
         Args:
             backend: decodes.
             bundle: tokenizer, feature extractor and special tokens.
-            source: gives the sound.
+            source: gives the audio.
             options: what a label holds.
-            folder: where sound is written.
+            folder: where audio is written.
             feature_device: where features are computed.
+            readers: threads that read audio.
 
         Raises:
             WhisperError: a language or task that the model does not have.
@@ -114,6 +117,7 @@ class Labeller:
         self.options = options
         self.folder = folder
         self.feature_device = feature_device
+        self.readers = readers
         self._codes = {token: code for code, token in bundle.specials.languages.items()}
         self._detect = bundle.specials.is_multilingual and options.language is None
         self._prefix(None if not self._detect else next(iter(self._codes.values())))
@@ -127,10 +131,11 @@ class Labeller:
     def hear(self, batch: Sequence[PlannedSegment]) -> Heard:
         """Read a batch; clips that cannot be used are left out and reported."""
         heard = Heard([], [], None, [])
-        for item in batch:
-            self._hear_segment(item, heard)
+        with ThreadPoolExecutor(self.readers) as pool:
+            for item, found in zip(batch, pool.map(self._read_all, batch), strict=True):
+                self._add(item, found, heard)
         if heard.waves:
-            heard.features_BMT = log_mel(
+            heard.features_BMF = log_mel(
                 self.bundle.feature_extractor,
                 heard.waves,
                 [item.id for item in heard.items],
@@ -138,31 +143,38 @@ class Labeller:
             )
         return heard
 
-    def _hear_segment(self, item: PlannedSegment, heard: Heard) -> None:
-        read = [(clip, self._read(clip, item, heard)) for clip in item.segment.clips]
-        waves = [wave_S for _, wave_S in read if wave_S is not None]
-        if not waves:
-            reason = "no utterance of the segment can be used"
-            heard.skipped.append({"segment": item.id, "reason": reason, "dropped": True})
-            return
-        clips = tuple(clip for clip, wave_S in read if wave_S is not None)
-        segment = Segment(clips, item.segment.condition_on_prev)
-        heard.items.append(dataclasses.replace(item, segment=segment))
-        heard.waves.append(np.concatenate(waves))
+    def _read_all(self, item: PlannedSegment) -> list[tuple[Clip, Wave | AudioError]]:
+        return [(clip, self._read(clip)) for clip in item.segment.clips]
 
-    def _read(self, clip: Clip, item: PlannedSegment, heard: Heard) -> Wave | None:
+    def _read(self, clip: Clip) -> Wave | AudioError:
         try:
             return self.source.read(clip)
         except AudioError as error:
-            name = clip.source_id or clip.id
-            heard.skipped.append({"id": name, "segment": item.id, "reason": str(error)})
-            return None
+            return error
+
+    def _add(
+        self, item: PlannedSegment, found: list[tuple[Clip, Wave | AudioError]], heard: Heard
+    ) -> None:
+        """Join what could be read of a segment, and report what could not."""
+        heard.skipped += [
+            {"id": clip.source_id or clip.id, "segment": item.id, "reason": str(error)}
+            for clip, error in found
+            if isinstance(error, AudioError)
+        ]
+        read = [(clip, wave_S) for clip, wave_S in found if not isinstance(wave_S, AudioError)]
+        if not read:
+            reason = "no utterance of the segment can be used"
+            heard.skipped.append({"segment": item.id, "reason": reason, "dropped": True})
+            return
+        segment = Segment(tuple(clip for clip, _ in read), item.segment.condition_on_prev)
+        heard.items.append(dataclasses.replace(item, segment=segment))
+        heard.waves.append(np.concatenate([wave_S for _, wave_S in read]))
 
     def label(self, heard: Heard, done: frozenset[str] | set[str] = frozenset()) -> Labelled:
         """Decode what was heard; ``done`` segments are computed with the others, but not told."""
-        if heard.features_BMT is None:
+        if heard.features_BMF is None:
             return Labelled([], heard.skipped)
-        encoded = self.backend.encode(heard.features_BMT)
+        encoded = self.backend.encode(heard.features_BMF)
         detected: list[str | None] = [None] * len(heard.items)
         if self._detect:
             detected = [self._codes[token] for token in self.backend.detect_languages(encoded)]
@@ -222,7 +234,7 @@ class Labeller:
         )
 
     def _place(self, item: PlannedSegment, wave_S: Wave) -> dict[str, Any]:
-        """A file and, if it holds more, the stretch of it; the sound is written if none has it."""
+        """A file and, if it holds more, the stretch of it; the audio is written if none has it."""
         clips = item.segment.clips
         if len(clips) == 1 and self.options.write_audio == "auto":
             original = self.source.original(clips[0])

@@ -31,7 +31,7 @@ class SpeechSource(Protocol):
     """Number of utterances; None where nobody knows."""
 
     streamed: bool
-    """Whether clips carry their sound with them, because it cannot be found again."""
+    """Whether clips carry their audio with them, because it cannot be found again."""
 
     def clips(self, note: Note) -> Iterator[Clip]:
         """All usable utterances, those of a speaker together; the others go to ``note``."""

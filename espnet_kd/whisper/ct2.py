@@ -4,7 +4,7 @@ CTranslate2 reads a folder of its own format, which its converter makes of a mod
 feature extractor and generation configuration go with it, so the folder is all that decoding needs
 (faster-whisper reads it too). CTranslate2 returns text alone: the prefix is put before it here.
 
-Shape suffixes: B segments, M mel bins, T frames.
+Shape suffixes: B segments, M mel bins, F feature frames.
 """
 
 from __future__ import annotations
@@ -185,11 +185,11 @@ class CTranslate2Backend:
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"CTranslate2 cannot load {folder}: {error}") from error
 
-    def encode(self, features_BMT: Tensor) -> Any:
+    def encode(self, features_BMF: Tensor) -> Any:
         """Run the encoder."""
-        array_BMT = np.ascontiguousarray(features_BMT.float().cpu().numpy())
+        array_BMF = np.ascontiguousarray(features_BMF.float().cpu().numpy())
         try:
-            return self.model.encode(self._view.from_array(array_BMT))
+            return self.model.encode(self._view.from_array(array_BMF))
         except RuntimeError as error:
             raise _failure(error) from error
 

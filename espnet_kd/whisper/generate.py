@@ -5,7 +5,7 @@ timestamps it goes on seeking inside the 30 s (spec whisper.md 2.5). The general
 what the published command was written for: prefix, text and end of one pass, as
 ``force_unique_generate_call=True`` does, with the encoder run once for language and text.
 
-Shape suffixes: B segments, M mel bins, T feature frames, P prefix, L decoded tokens.
+Shape suffixes: B segments, M mel bins, F feature frames, P prefix, L decoded tokens.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class TransformersBackend:
         return cls(bundle.model, bundle.specials, options)
 
     @torch.inference_mode()
-    def encode(self, features_BMT: Tensor) -> Tensor:
-        """Run the encoder: (B, M, T) features, T = 2 x max_source_positions."""
-        features_BMT = features_BMT.to(self.model.device, self.model.dtype)
+    def encode(self, features_BMF: Tensor) -> Tensor:
+        """Run the encoder: (B, M, F) features, F = 2 x max_source_positions."""
+        features_BMF = features_BMF.to(self.model.device, self.model.dtype)
         with _memory_advice():
-            encoded: Tensor = self.model.get_encoder()(features_BMT).last_hidden_state
+            encoded: Tensor = self.model.get_encoder()(features_BMF).last_hidden_state
         return encoded
 
     @torch.inference_mode()

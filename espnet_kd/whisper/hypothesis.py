@@ -44,11 +44,11 @@ class Hypothesis:
 
 
 class Backend(Protocol):
-    """An engine that runs a Whisper model. Shapes: B segments, M mel bins, T feature frames."""
+    """An engine that runs a Whisper model. Shapes: B segments, M mel bins, F feature frames."""
 
     name: str
 
-    def encode(self, features_BMT: Tensor) -> Any:
+    def encode(self, features_BMF: Tensor) -> Any:
         """Run the encoder once; the result is handed to the other two methods."""
         ...
 

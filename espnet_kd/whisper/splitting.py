@@ -68,7 +68,7 @@ def split_clip(
 ) -> list[Clip]:
     """Cut a clip into pieces of at most ``max_samples``, named by their times in centiseconds.
 
-    A reference cannot be divided with the sound: pieces have none.
+    A reference cannot be divided with the audio: pieces have none.
 
     Args:
         clip: what ``wave_S`` is.

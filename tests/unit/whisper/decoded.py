@@ -33,7 +33,7 @@ def stopping(**options: Any) -> WhisperBundle:
 
 
 def noises(bundle: WhisperBundle, count: int = 3) -> Tensor:
-    """Log-mel features (B, M, T) of noise."""
+    """Log-mel features (B, M, F) of noise."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(count, 16000 * SECONDS, generator=generator).numpy()
     return log_mel(bundle.feature_extractor, list(noise))
@@ -44,7 +44,7 @@ def rescored(
 ) -> tuple[list[float], list[float]]:
     """ln p and entropy of each token and of the end token, suppression and rules applied.
 
-    ``features`` (1, M, T) are the hypothesis's own.
+    ``features`` (1, M, F) are the hypothesis's own.
     """
     end, begin = bundle.specials.end, len(hypothesis.prefix)
     config = bundle.model.generation_config

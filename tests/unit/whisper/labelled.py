@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import soundfile
 
 from espnet_kd.bin.label_processes import Machine, run_job
+from espnet_kd.data import label_job
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir
 from espnet_kd.data.label_job import KaldiOptions, LabelJob, ModelOptions
 from espnet_kd.data.label_merge import Summary
 from espnet_kd.data.labelling import PseudoLabelOptions
 from espnet_kd.whisper.hypothesis import DecodingOptions
+from espnet_kd.whisper.load import load_whisper
 
 RATE = 16000
 LENGTHS = (0.3, 0.6, 0.2, 0.5, 0.4, 0.1, 0.6, 0.3, 0.2)
@@ -62,9 +66,14 @@ def job_of(teacher: Path, speech: Path, output: Path, **changes: Any) -> LabelJo
     return dataclasses.replace(job, **{k: v for k, v in changes.items() if k not in fields})
 
 
+load_once = functools.cache(load_whisper)
+"""Most of a tiny run's time goes into reading the tokenizer."""
+
+
 def run(job: LabelJob, **machine: Any) -> Summary:
-    """Run in this process."""
-    return run_job(job, Machine(**machine))
+    """Run with a teacher that stays loaded."""
+    with mock.patch.object(label_job, "load_whisper", load_once):
+        return run_job(job, Machine(**machine))
 
 
 def rows(folder: Path, name: str = "labels.jsonl") -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def features(bundle):
-    """Log-mel features (B, M, T) of three noises."""
+    """Log-mel features (B, M, F) of three noises."""
     return noises(bundle)
 
 
@@ -94,6 +94,16 @@ def test_rows_may_have_languages_of_their_own(bundle, features):
     assert [list(h.prefix) for h in mixed] == prefixes
     hindi = backend.generate(encoded, [prefixes[1]] * 3)
     assert mixed[1].tokens == hindi[1].tokens
+
+
+def test_half_precision_decodes(features):
+    """Scores are computed in float32 whatever the model's type is."""
+    bundle = babbling()
+    bundle.model.to(torch.bfloat16)
+    for hypothesis in decode(bundle, features, bundle.specials.prefix("en")):
+        assert len(hypothesis.tokens) == LENGTH - 4
+        assert all(logprob < 0 for logprob in hypothesis.logprobs)
+        assert all(entropy > 0 for entropy in hypothesis.entropies)
 
 
 def test_language_is_the_one_that_transformers_detects(bundle, features):

@@ -21,7 +21,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def features(bundle):
-    """Log-mel features (B, M, T) of three noises."""
+    """Log-mel features (B, M, F) of three noises."""
     return noises(bundle)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from torch.multiprocessing import ProcessExitedException
 
 from espnet_kd.bin import label_processes
 from espnet_kd.bin.label_processes import Machine
@@ -173,6 +174,27 @@ def test_several_processes_give_what_one_gives(teacher, data, whole, tmp_path):
     assert contents(job.folder) == contents(whole)
 
 
+def test_processes_share_the_work(teacher, data, whole, tmp_path, monkeypatch):
+    """Forked here, because a spawned process imports everything anew."""
+    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    run(job_of(teacher, data, tmp_path / "labels"), nj=2)
+    assert contents(tmp_path / "labels") == contents(whole)
+
+
+def test_a_process_that_fails_stops_the_run_which_can_go_on(
+    teacher, data, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    job = job_of(teacher, data, tmp_path / "labels")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)  # in each process: the first has two batches
+        with pytest.raises(ProcessExitedException):
+            run(job, nj=2)
+    assert not (tmp_path / "labels" / "labels.jsonl").exists()
+    run(job)
+    assert contents(tmp_path / "labels") == contents(whole)
+
+
 def test_a_finished_folder_is_left_alone(teacher, data, whole, monkeypatch):
     before = contents(whole)
     monkeypatch.setattr(label_processes.LabelJob, "prepare", None)
@@ -282,6 +304,13 @@ def test_options_are_checked_against_the_model(teacher, data, tmp_path, changes,
         run(job_of(teacher, data, tmp_path / "labels", **changes))
 
 
+def test_wrong_options_leave_no_trace(teacher, data, tmp_path):
+    with pytest.raises(WhisperError):
+        run(job_of(teacher, data, tmp_path / "labels", language="klingon"))
+    run(job_of(teacher, data, tmp_path / "labels"))
+    assert len(rows(tmp_path / "labels")) == 5
+
+
 def test_an_english_teacher_takes_no_language(data, tmp_path, english_tokenizer):
     folder = tiny.tiny_whisper(tmp_path / "en", max_source_positions=50, multilingual=False)
     with pytest.raises(WhisperError, match="English-only"):
@@ -317,6 +346,11 @@ def test_the_command_needs_one_kind_of_data(tmp_path, capsys):
     assert main(words) == 1
     assert "--data_dir or with --dataset_name" in capsys.readouterr().err
     assert main([*words, "--data_dir", "a", "--dataset_name", "b"]) == 1
+
+
+def test_gpus_that_are_not_there_are_refused(teacher, data, tmp_path):
+    with pytest.raises(KDError, match="--ngpu 99, but torch sees"):
+        run(job_of(teacher, data, tmp_path / "labels"), ngpu=99)
 
 
 def test_processes_and_devices():
