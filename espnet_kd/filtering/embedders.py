@@ -117,7 +117,10 @@ class ClapEmbedder(Embedder):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """See :meth:`Embedder.embed_texts`."""
         inputs = self._tokenizer(list(texts), padding=True, return_tensors="pt")
-        found: Tensor = self._model.get_text_features(**inputs.to(self._model.device))
+        inputs = inputs.to(self._model.device)
+        found: Tensor = self._model.get_text_features(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        )
         return found
 
     @torch.inference_mode()
