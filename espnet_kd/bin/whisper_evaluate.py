@@ -61,12 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     # Here, so that --help does not wait for torch.
     import torch
+    from transformers.utils import logging as transformers_logging
 
     from espnet_kd.evaluation.drafting import compare_drafted
     from espnet_kd.evaluation.whisper_runs import DataSet, evaluate, file_stem
     from espnet_kd.utils.files import write_json, write_text
     from espnet_kd.whisper.load import load_whisper
 
+    transformers_logging.set_verbosity_error()  # it warns of its own processors
     plan = _plan(args)
     sets = [DataSet.of(folder, args.dataset_id) for folder in args.data]
     _refuse_clashes(args.models, sets)

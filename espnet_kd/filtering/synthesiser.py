@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,8 +56,11 @@ class EspeakSynthesiser(Synthesiser):
             for item, length in zip(items, seconds, strict=True)
         ]
         context = multiprocessing.get_context("fork")
-        with context.Pool(min(2, len(jobs)), maxtasksperchild=1) as pool:
-            return pool.map(_speak, jobs, chunksize=1)
+        with context.Pool(min(2, len(jobs)), _default_signals, maxtasksperchild=1) as pool:
+            waves = pool.map(_speak, jobs, chunksize=1)
+            pool.close()
+            pool.join()
+        return waves
 
     def _voice(self, item: Item) -> str:
         if self.options.tts_voice:
@@ -71,6 +75,12 @@ class _Job:
     text: str
     voice: str
     seconds: float
+
+
+def _default_signals() -> None:
+    """A process that is ended ends, without the handlers of the command that forked it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _speak(job: _Job) -> Wave | None:
