@@ -16,10 +16,9 @@ from typing import Any
 import torch
 
 from espnet_kd.errors import CheckpointError
-from espnet_kd.utils.model_directory import read_json
 from espnet_kd.utils.options import problems_of, short
+from espnet_kd.whisper.config import arguments_of, read_without_code
 
-NAMES_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 _COMMON = ("num_labels", "id2label", "label2id", "tie_word_embeddings", "is_decoder",
            "add_cross_attention", "bos_token_id", "eos_token_id", "pad_token_id",
            "is_encoder_decoder", "decoder_start_token_id")  # fmt: skip
@@ -129,20 +128,12 @@ def _from_folder(auto_class: Any, what: str, folder: Path, settings: str) -> Any
 def _read(file: Path) -> dict[str, Any]:
     if not file.parent.is_dir():
         raise CheckpointError(f"{file.parent} is not a directory; download the model first")
-    source = read_json(file)
-    asked = [key for key in NAMES_CODE if source.get(key)]
-    if asked:
-        raise CheckpointError(
-            f"{file} names code to run ({', '.join(asked)}); it is never run. Take a model that "
-            "transformers itself has"
-        )
-    return source
+    return read_without_code(file, "Take a model that transformers itself has")
 
 
 def _build(cls: Any, source: Mapping[str, Any], file: Path) -> Any:
     """A configuration of ``cls`` from the keys that it names, nested ones likewise."""
-    signature = inspect.signature(cls.__init__).parameters.values()
-    known = {p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD} | set(_COMMON)
+    known = {*arguments_of(cls), *_COMMON}
     nested: Mapping[str, Any] = getattr(cls, "sub_configs", {})
     values: dict[str, Any] = {}
     for key in known & set(source):

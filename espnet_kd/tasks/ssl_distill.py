@@ -7,19 +7,17 @@ Options of its own: ``--student``, ``--student_conf``, ``--teacher``, ``--teache
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks import abs_task
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
-from espnet2.train.distributed_utils import get_rank
+from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
@@ -30,14 +28,13 @@ from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate, crop_rule
 from espnet_kd.tasks.batching import batching_problems, check_lengths, length_iter_factory
 from espnet_kd.tasks.data_check import check_data
+from espnet_kd.tasks.distill_task import DistillTask
 from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
 from espnet_kd.tasks.options import CropOptions, DistillConfig
-from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.ssl_model import SSLDistillModel
 from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
-from espnet_kd.tasks.together import agree_to_start, announce
-from espnet_kd.tasks.trainer import KDTrainer
+from espnet_kd.tasks.together import agree_to_start
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
 from espnet_kd.utils.options import unknown_key
 
@@ -61,12 +58,8 @@ DEFAULTS: dict[str, Any] = {
 """ESPnet options whose default differs here."""
 
 
-class SSLDistillTask(AbsTask):
+class SSLDistillTask(DistillTask):
     """Student, teacher and objectives as an ESPnet task (data stream ``speech``)."""
-
-    num_optimizers = 1
-    class_choices_list: ClassVar[list[Any]] = []
-    trainer = KDTrainer
 
     # --- Options
     @classmethod
@@ -115,26 +108,6 @@ class SSLDistillTask(AbsTask):
         super().main(args=args)
 
     @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        """Run one process; the first one checks teacher and data and owns the output folder.
-
-        Raises:
-            KDError: the teacher's path does not exist, the data cannot be used, or another run is
-                there; all processes raise it.
-        """
-        with contextlib.ExitStack() as stack:
-            if not (args.collect_stats or args.dry_run) and cls._is_first_process(args):
-                try:
-                    cls.check_before_training(args)
-                    stack.enter_context(run_folder(Path(args.output_dir), resume=args.resume))
-                except KDError as error:
-                    if not args.distributed:
-                        raise
-                    announce(error)
-                    args.start_error = error  # for build_model, where all processes can hear it
-            super().main_worker(args)
-
-    @classmethod
     def problems(cls, args: argparse.Namespace) -> list[str]:
         """What is wrong with the nested options, each with its key path."""
         problems = [
@@ -157,10 +130,6 @@ class SSLDistillTask(AbsTask):
                     name, target, getattr(args, name), ("params", "optimizer")
                 )
         return problems
-
-    @staticmethod
-    def _is_first_process(args: argparse.Namespace) -> bool:
-        return not get_rank(args.dist_rank, args.dist_launcher)
 
     @classmethod
     def check_before_training(cls, args: argparse.Namespace) -> None:
@@ -220,11 +189,6 @@ class SSLDistillTask(AbsTask):
         return [ScheduledAdamW([group for group in groups if group["params"]], **conf)]
 
     # --- Data
-    @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """Only speech."""
-        return ("speech",)
-
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Codes for masked prediction; transcripts are ignored."""

@@ -8,7 +8,6 @@ the published runs' defaults.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +17,15 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
 from espnet2.tasks import abs_task
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
-from espnet2.train.distributed_utils import get_rank
+from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.tasks.data_check import check_headers
+from espnet_kd.tasks.distill_task import DistillTask
 from espnet_kd.tasks.mixed_batches import MixedBatches, fixed_batches, shares
-from espnet_kd.tasks.saving import run_folder
-from espnet_kd.tasks.together import agree_to_start, announce
-from espnet_kd.tasks.trainer import KDTrainer
+from espnet_kd.tasks.together import agree_to_start
 from espnet_kd.tasks.whisper_data import SpeechFolder, audio_policy
 from espnet_kd.tasks.whisper_examples import LabelPreparation, Utterances, WhisperCollate
 from espnet_kd.tasks.whisper_fit import check_student
@@ -65,12 +62,9 @@ OPTIM_CONF = {"lr": 5e-5, "weight_decay": 0.0}
 """Published defaults of ``--optim_conf``."""
 
 
-class WhisperDistillTask(AbsTask):
+class WhisperDistillTask(DistillTask):
     """Student, teacher, labels and validation as an ESPnet task."""
 
-    num_optimizers = 1
-    class_choices_list: ClassVar[list[Any]] = []
-    trainer = KDTrainer
     _loaded: ClassVar[tuple[Any, WhisperBundle] | None] = None
 
     # --- Options
@@ -124,30 +118,6 @@ class WhisperDistillTask(AbsTask):
             args.best_model_criterion == default
         ):
             args.best_model_criterion = [["valid", "loss", "min"]]
-
-    @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        """Run one process; the first one checks models and data and owns the output folder.
-
-        Raises:
-            KDError: a model does not exist, the data cannot be used, or another run is there; all
-                processes raise it.
-        """
-        with contextlib.ExitStack() as stack:
-            if not (args.collect_stats or args.dry_run) and cls._is_first_process(args):
-                try:
-                    cls.check_before_training(args)
-                    stack.enter_context(run_folder(Path(args.output_dir), resume=args.resume))
-                except KDError as error:
-                    if not args.distributed:
-                        raise
-                    announce(error)
-                    args.start_error = error  # for build_model, where all processes can hear it
-            super().main_worker(args)
-
-    @staticmethod
-    def _is_first_process(args: argparse.Namespace) -> bool:
-        return not get_rank(args.dist_rank, args.dist_launcher)
 
     @classmethod
     def problems(cls, args: argparse.Namespace) -> list[str]:
@@ -217,11 +187,6 @@ class WhisperDistillTask(AbsTask):
         return [optimizer_class([group for group in groups if group["params"]], **conf)]
 
     # --- Data
-    @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """Only speech."""
-        return ("speech",)
-
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Pseudo-labels or transcripts."""

@@ -118,12 +118,26 @@ def arguments_of(cls: Any) -> list[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    return read_without_code(
+        file, "A Whisper model needs none: remove these keys if you trust the rest of the file"
+    )
+
+
+def read_without_code(file: Path, remedy: str) -> dict[str, Any]:
+    """A JSON file of a model directory that must not name code to run.
+
+    Args:
+        file: the file.
+        remedy: sentence, without its full stop, on what to do about one that does.
+
+    Raises:
+        CheckpointError: it does, it is missing, or it is damaged.
+    """
     source = read_json(file)
     asked = [key for key in NAMES_CODE if source.get(key)]
     if asked:
         raise CheckpointError(
-            f"{file} names code to run ({', '.join(asked)}); it is never run. A Whisper model "
-            "needs none: remove these keys if you trust the rest of the file"
+            f"{file} names code to run ({', '.join(asked)}); it is never run. {remedy}"
         )
     return source
 
