@@ -119,5 +119,6 @@ downstream() { # MODEL...: S3PRL's tasks of models in $seed_dir/models
     # shellcheck disable=SC2086
     attended "$python" ../../TEMPLATE/downstream_jobs.py --corpus "$data/corpus/corpus.json" \
         --models "${models[@]}" --tasks $tasks --conf ../conf --out "$seed_dir/downstream" \
-        --seed "$seed" --nj "$nj" --override "$kd_override" --extra "--feature_memory 1"
+        --seed "$seed" --nj "$nj" --ngpu "$ngpu" --override "$kd_override" \
+        --extra "--feature_memory 1"
 }

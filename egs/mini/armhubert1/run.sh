@@ -26,7 +26,7 @@ valid_set=dev-clean        # speech for validation
 tasks="asr sid"    # downstream tasks: asr sid pr ks
 num_classes=100    # clusters that the teacher predicts
 nj=2               # processes at a time
-ngpu=0             # GPUs for training
+ngpu=0             # GPUs for training and downstream
 smoke=false        # true: a few updates on a few utterances, to see that everything runs
 teacher_args=""    # further options of ssl_distill_train for the teacher
 student_args=""    # ... for student and baseline
@@ -47,7 +47,7 @@ if stage 1 "Data" "30 s, 100 MB" "three good data folders"; then
     prepare_speech
 fi
 
-if stage 2 "Cluster targets and teacher" "5 to 8 minutes per seed, 50 MB" \
+if stage 2 "Cluster targets and teacher" "5 to 6 minutes per seed, 50 MB" \
     "masked accuracy of the teacher at 25 times chance or more"; then
     need "$data/$train_set/wav.scp" 1
     for seed in $seeds; do
@@ -56,7 +56,7 @@ if stage 2 "Cluster targets and teacher" "5 to 8 minutes per seed, 50 MB" \
     done
 fi
 
-if stage 3 "Distil the student; train the baseline without a teacher" "5 minutes per seed, 30 MB" \
+if stage 3 "Distil the student; train the baseline without a teacher" "4 minutes per seed, 30 MB" \
     "a falling valid loss of both"; then
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
