@@ -63,6 +63,38 @@ def keep_audio_backend() -> str | None:
     return "torchaudio.set_audio_backend (removed there) does nothing"
 
 
+def load_without_torchcodec() -> str | None:
+    """Let soundfile read audio where torchaudio >= 2.9 would ask for torchcodec."""
+    import torchaudio
+
+    codec_reads = hasattr(torchaudio, "load_with_torchcodec")  # there since 2.8, alone since 2.9
+    if not codec_reads or hasattr(torchaudio, "info") or _has("torchcodec"):
+        return None
+    if torchaudio.load is not load_by_soundfile:
+        torchaudio.load = load_by_soundfile
+    return "torchaudio.load (which needs torchcodec there) reads by soundfile"
+
+
+def load_by_soundfile(
+    uri: Any, frame_offset: int = 0, num_frames: int = -1, **options: Any
+) -> tuple[Any, int]:
+    """Read audio as ``torchaudio.load`` does by default: (C, S) float32 and the rate in Hz."""
+    import soundfile
+    import torch
+
+    unknown = {key for key in options if key not in ("format", "backend", "buffer_size")}
+    if unknown:
+        raise TypeError(f"torchaudio.load by soundfile has no {', '.join(sorted(unknown))}")
+    wave, rate = soundfile.read(
+        uri, frames=num_frames, start=frame_offset, dtype="float32", always_2d=True
+    )
+    return torch.from_numpy(wave.T.copy()), rate
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 def keep_hub_classes() -> str | None:
     """Give huggingface_hub >= 1 the class names that S3PRL's runner imports for uploads."""
     import huggingface_hub
@@ -75,7 +107,7 @@ def keep_hub_classes() -> str | None:
 
 def provide_tensorboard_writer() -> str | None:
     """Let torch's TensorBoard writer serve as ``tensorboardX``, which S3PRL does not require."""
-    if importlib.util.find_spec("tensorboardX") is not None:
+    if _has("tensorboardX"):
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -101,6 +133,7 @@ def quiet_deprecations() -> str | None:
 BEFORE_IMPORT: tuple[Mend, ...] = (
     allow_namespace,
     keep_audio_backend,
+    load_without_torchcodec,
     keep_hub_classes,
     provide_tensorboard_writer,
     quiet_deprecations,

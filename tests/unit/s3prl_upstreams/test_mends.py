@@ -8,7 +8,9 @@ import warnings
 from argparse import Namespace
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import torchaudio
 
@@ -56,6 +58,23 @@ def test_a_torchaudio_without_backends(monkeypatch):
     assert mends.keep_audio_backend()
     assert torchaudio.set_audio_backend("sox_io") is None
     assert mends.keep_audio_backend() is None
+
+
+def test_a_torchaudio_that_would_need_torchcodec(monkeypatch, tmp_path):
+    old = torchaudio.load
+    monkeypatch.setattr(torchaudio, "load", old)  # put back afterwards
+    monkeypatch.delattr(torchaudio, "info", raising=False)  # 2.9 has it no more
+    if mends.load_without_torchcodec() is None:
+        pytest.skip("torchcodec is installed")
+    wave = np.linspace(-0.5, 0.5, 800, dtype=np.float32).reshape(400, 2)
+    soundfile.write(tmp_path / "a.wav", wave, 8000, subtype="FLOAT")
+    x_CS, rate = torchaudio.load(str(tmp_path / "a.wav"))
+    assert rate == 8000
+    assert torch.equal(x_CS, torch.from_numpy(wave.T.copy()))
+    x_CS, _ = torchaudio.load(tmp_path / "a.wav", frame_offset=10, num_frames=5)
+    assert torch.equal(x_CS, torch.from_numpy(wave[10:15].T.copy()))
+    with pytest.raises(TypeError, match="normalize"):
+        torchaudio.load(tmp_path / "a.wav", normalize=False)
 
 
 def test_a_huggingface_hub_without_upload_classes(monkeypatch):
