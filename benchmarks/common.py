@@ -17,16 +17,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import transformers
+from place import DTYPES, RUNS, Clocked, Place
 from torch import Tensor
 
 from espnet_kd.evaluation.memory import peak_rss_mib
-from espnet_kd.evaluation.timing import Timing, measure, noise, use_threads
+from espnet_kd.evaluation.timing import noise, use_threads
 from espnet_kd.utils.files import write_json
 
 ANCHOR = "transformers HubertModel base, sdpa"
 SECONDS = 10.0
-CASES = {1: "1 × 10 s", 4: "4 × 10 s"}
-"""Utterances of a forward pass, and how tables call it."""
+BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 32)}
+"""Utterances of a forward pass, by device."""
 
 
 def hubert_base() -> transformers.HubertModel:
@@ -36,14 +37,34 @@ def hubert_base() -> transformers.HubertModel:
     return transformers.HubertModel(config).eval()
 
 
+def anchor_forward(place: Place) -> Callable[[Tensor], object]:
+    """A function from samples to all hidden states of the anchor."""
+    anchor = place.cast(hubert_base())
+    return lambda x_BS: anchor(x_BS.to(place.dtype), output_hidden_states=True)
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--runs", type=int, default=5, help="timed runs of each (median is shown)")
+    parser.add_argument(
+        "--runs", type=int, help=f"timed runs of each (median is shown), by default {RUNS}"
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="of both sides; training keeps float32 weights (autocast)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)
     return parser
+
+
+def runs_of(args: argparse.Namespace) -> int:
+    """How often each thing is timed."""
+    return args.runs or RUNS[args.device]
 
 
 def memory_in_fresh_process(name: str, script: str, *arguments: str) -> float:
@@ -58,49 +79,67 @@ def print_peak() -> None:
     print(peak_rss_mib())
 
 
-def row(case: str, name: str, timing: Timing, anchor: Timing, peak_mib: float) -> dict[str, Any]:
-    """Figures of one model in one case; ``ratio`` is of median CPU seconds to the anchor's."""
+def row(case: str, name: str, clocked: Clocked, anchor: Clocked, peak_mib: float) -> dict[str, Any]:
+    """Figures of one model in one case; ``ratio`` is of medians to the anchor's."""
     return {
         "case": case,
         "what": name,
-        **timing.to_dict(),
+        **clocked.to_dict(),
         "peak_mib": peak_mib,
-        "ratio": timing.cpu / anchor.cpu,
-        "ratio_of_least": min(timing.cpu_seconds) / min(anchor.cpu_seconds),
+        "ratio": clocked.median / anchor.median,
+        "ratio_of_least": clocked.least / anchor.least,
     }
 
 
 def compare_forwards(
     args: argparse.Namespace,
     script: str,
-    forward_of: Callable[[str], Callable[[Tensor], object]],
+    forward_of: Callable[[str, Place], Callable[[Tensor], object]],
     names: Sequence[str],
     goals: Mapping[str, float],
     without_memory: Sequence[str] = (),
 ) -> None:
-    """Time forward passes of 1 and 4 utterances in turns: the body of a benchmark's ``main``.
+    """Time forward passes of several batches in turns: the body of a benchmark's ``main``.
 
     Args:
         args: of :func:`forward_parser`.
         script: the benchmark's file, run again for each memory figure.
-        forward_of: name to a function of (B, S) samples; the anchor is timed beside ``names``.
+        forward_of: name and place to a function of (B, S) samples; the anchor is timed beside
+            ``names``.
         names: the models that are compared.
         goals: case to the ratio of CPU seconds that every model is to reach.
         without_memory: models whose making would be measured, not their running.
     """
-    forwards = {name: forward_of(name) for name in (ANCHOR, *names)}
+    place = Place.of(args)
+    forwards, weights = {}, {}
+    for name in (ANCHOR, *names):
+        before = place.held()
+        forwards[name] = forward_of(name, place)
+        weights[name] = place.held() - before
     rows = []
-    for batch, case in CASES.items():
-        x_BS = noise(batch, SECONDS)
+    for batch in BATCHES[args.device]:
+        case = f"{batch} × {SECONDS:g} s"
+        x_BS = place.put(noise(batch, SECONDS))
         works = {name: partial(forward, x_BS) for name, forward in forwards.items()}
+        peaks = dict.fromkeys(forwards, float("nan"))
         with torch.inference_mode():
-            timings = measure(works, runs=args.runs, threads=args.threads)
+            if place.is_cuda:
+                peaks = {name: weights[name] + taken_by(place, works[name]) for name in works}
+            timings = place.measure(works, runs_of(args))
         for name in forwards:
-            peak = float("nan")
-            if name not in without_memory:
-                peak = memory_in_fresh_process(name, script, "--batch", str(batch))
-            rows.append(row(case, name, timings[name], timings[ANCHOR], peak))
-    show(rows, dict(goals), args.json)
+            if not place.is_cuda and name not in without_memory:
+                peaks[name] = memory_in_fresh_process(
+                    name, script, "--batch", str(batch), "--dtype", args.dtype
+                )
+            rows.append(row(case, name, timings[name], timings[ANCHOR], peaks[name]))
+    show(rows, {} if place.is_cuda else goals, place, args.json)
+
+
+def taken_by(place: Place, work: Callable[[], object]) -> float:
+    """MiB that one run takes on the card."""
+    with place.peak() as taken:
+        work()
+    return taken()
 
 
 def forward_parser(description: str | None) -> argparse.ArgumentParser:
@@ -111,73 +150,158 @@ def forward_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def forward_once(
-    args: argparse.Namespace, forward_of: Callable[[str], Callable[[Tensor], object]]
+    args: argparse.Namespace, forward_of: Callable[[str, Place], Callable[[Tensor], object]]
 ) -> None:
     """What a memory process of :func:`compare_forwards` does."""
     with torch.inference_mode(), use_threads(args.threads):
-        forward_of(args.memory_of)(noise(args.batch, SECONDS))
+        forward_of(args.memory_of, Place.of(args))(noise(args.batch, SECONDS))
     print_peak()
+
+
+StepMaker = Callable[[Place, int], Callable[[], float]]
+"""Place and utterances of a batch to a step: one update, which returns the loss before it."""
 
 
 def compare_steps(
     description: str | None,
     script: str,
     case: str,
-    step_of: Mapping[str, Callable[[], Callable[[], float]]],
+    step_of: Mapping[str, StepMaker],
     goal: float,
+    batches: Mapping[str, Sequence[int]],
 ) -> None:
     """Time training steps in turns: the body of a benchmark's ``main``.
 
     Args:
         description: of the benchmark, for ``--help``.
         script: its file, run again for each memory figure.
-        case: what a step is.
-        step_of: name to a maker of steps; the first is the anchor, the last is judged. A step makes
-            one update and returns the loss before it.
+        case: what a step is, with ``{batch}`` in it.
+        step_of: name to a maker of steps; the first is the anchor, the last is judged.
         goal: ratio of CPU seconds that the last one is to reach.
+        batches: utterances of a batch, one table each, by device.
     """
-    args = parser(description).parse_args()
+    options = parser(description)
+    options.add_argument("--batch", type=int, nargs="+", help="utterances of a step's batch")
+    args = options.parse_args()
+    if args.dtype == "float16":
+        options.error("training in float16 would need a scaler of losses; take bfloat16")
+    place, sizes = Place.of(args), args.batch or batches[args.device]
     if args.memory_of:
         with use_threads(args.threads):
-            step_of[args.memory_of]()()
+            step_of[args.memory_of](place, sizes[0])()
         print_peak()
         return
-    steps = {name: make() for name, make in step_of.items()}
-    print("losses of the first step:", {name: round(step(), 5) for name, step in steps.items()})
-    timings = measure(steps, runs=args.runs, threads=args.threads)
-    anchor, judged = next(iter(step_of)), list(step_of)[-1]
-    rows = [
-        row(case, name, timings[name], timings[anchor], memory_in_fresh_process(name, script))
-        for name in step_of
-    ]
-    show(rows, {case: goal}, args.json, judged=judged)
+    rows, goals = [], {}
+    for batch in sizes:
+        title = case.format(batch=batch)
+        goals[title] = goal
+        more = ("--batch", str(batch), "--dtype", args.dtype)
+        rows += time_steps(
+            {name: partial(make, place, batch) for name, make in step_of.items()},
+            place,
+            title,
+            runs_of(args),
+            memory_of=lambda name, more=more: memory_in_fresh_process(name, script, *more),
+        )
+    # The goals were set for CPUs.
+    show(rows, {} if place.is_cuda else goals, place, args.json, judged=list(step_of)[-1])
+
+
+def time_steps(
+    makers: Mapping[str, Callable[[], Callable[[], float]]],
+    place: Place,
+    case: str,
+    runs: int,
+    memory_of: Callable[[str], float],
+) -> list[dict[str, Any]]:
+    """Rows of training steps that take turns; their first losses are printed.
+
+    Args:
+        makers: name to a maker of steps; the first is the anchor.
+        place: where they run.
+        case: what a step is.
+        runs: timed steps of each.
+        memory_of: name to its peak MiB on the CPU; on a card it is measured here.
+    """
+    steps, losses, peaks = {}, {}, {}
+    for name, make in makers.items():
+        with place.peak() as taken:
+            steps[name] = make()
+            losses[name] = steps[name]()
+            if place.is_cuda:
+                # Not what loading and converting took; and now with the optimiser's state.
+                torch.cuda.reset_peak_memory_stats()
+                steps[name]()
+                peaks[name] = taken()
+    print(f"{case}: losses of the first step: {with_differences(losses)}", flush=True)
+    timings = place.measure(steps, runs)
+    steps.clear()
+    if not place.is_cuda:
+        peaks = {name: memory_of(name) for name in makers}
+    anchor = timings[next(iter(makers))]
+    return [row(case, name, timings[name], anchor, peaks[name]) for name in makers]
+
+
+def with_differences(losses: Mapping[str, float]) -> str:
+    """Losses, and how far each is from the anchor's, the first."""
+    anchor = next(iter(losses.values()))
+    return ", ".join(f"{name} {loss:.5f} ({loss - anchor:+.1e})" for name, loss in losses.items())
 
 
 def show(
     rows: list[dict[str, Any]],
-    goals: dict[str, float],
+    goals: Mapping[str, float],
+    place: Place,
     out: Path | None,
     judged: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Print a Markdown table and the goals of ``judged`` (of all but anchors), write the JSON."""
-    print("| case | what | CPU s, median [min] | ratio (of least) | peak RSS (MiB) |")
-    print("|---|---|---|---|---|")
+    """Print a Markdown table and the goals of ``judged`` (of all but anchors), write the JSON.
+
+    Args:
+        rows: of :func:`row`.
+        goals: case to the ratio that is to be reached.
+        place: where they were measured.
+        out: the JSON file.
+        judged: whose ratios the goals are about.
+        columns: more columns, title to the rows' key.
+    """
+    clock = "card ms" if place.is_cuda else "CPU s"
+    memory = "peak on the card (MiB)" if place.is_cuda else "peak RSS (MiB)"
+    columns = columns or {}
+    titles = ("case", "what", f"{clock}, median [min]", "ratio (of least)", memory, *columns)
+    print(", ".join(f"{key} {value}" for key, value in _where(place).items()))
+    print(f"| {' | '.join(titles)} |")
+    print("|---" * len(titles) + "|")
     for one in rows:
-        print(
-            f"| {one['case']} | {one['what']} "
-            f"| {one['cpu_seconds']:.3f} [{one['cpu_seconds_min']:.3f}] "
-            f"| {one['ratio']:.2f} ({one['ratio_of_least']:.2f}) | {one['peak_mib']:.0f} |"
-        )
+        ratio = f"{one['ratio']:.2f} ({one['ratio_of_least']:.2f})"
+        cells = [one["case"], one["what"], _seconds(one, place), ratio, f"{one['peak_mib']:.0f}"]
+        cells += [v if isinstance(v := one[key], str) else f"{v:.3g}" for key in columns.values()]
+        print(f"| {' | '.join(cells)} |")
     for one in rows:
         goal = goals.get(one["case"])
         if goal is not None and (one["what"] == judged if judged else one["ratio"] != 1.0):
             verdict = "met" if one["ratio"] <= goal else "MISSED"
             print(f"\n{one['case']}: ratio {one['ratio']:.3f}, goal {goal} {verdict}")
     if out is not None:
-        write_json(out, {"machine": machine(), "goals": goals, "rows": rows})
+        figures = {"machine": machine(place), "goals": dict(goals), "rows": rows}
+        write_json(out, figures)
 
 
-def machine() -> dict[str, Any]:
+def _seconds(one: Mapping[str, Any], place: Place) -> str:
+    if place.is_cuda:
+        return f"{1000 * one['device_seconds']:.2f} [{1000 * one['device_seconds_min']:.2f}]"
+    return f"{one['cpu_seconds']:.3f} [{one['cpu_seconds_min']:.3f}]"
+
+
+def _where(place: Place) -> dict[str, Any]:
+    """The header's line above a table."""
+    whole = machine(place)
+    place_names = place.describe()
+    return {**place_names, **{key: whole[key] for key in ("torch", "transformers", "python")}}
+
+
+def machine(place: Place) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "processor": _processor(),
@@ -187,6 +311,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
+        **place.describe(),
     }
 
 

@@ -1,7 +1,8 @@
 """CPU time and memory of a student's forward pass next to HuBERT Base in transformers.
 
 Random weights, white noise, all hidden states returned, no gradients; the models take turns in one
-process, memory is taken in a fresh process each. Run: ``python benchmarks/inference.py``.
+process, memory is taken in a fresh process each. Run: ``python benchmarks/inference.py``, on a card
+with ``--device cuda``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import common
 import torch
+from place import Place
 from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder
@@ -18,13 +20,12 @@ from espnet_kd.encoder.architectures import architecture
 GOALS = {"1 × 10 s": 0.33, "4 × 10 s": 0.42}
 
 
-def forward_of(name: str) -> Callable[[Tensor], object]:
+def forward_of(name: str, place: Place) -> Callable[[Tensor], object]:
     """A function from samples to all hidden states."""
     if name == common.ANCHOR:
-        anchor = common.hubert_base()
-        return lambda x_BS: anchor(x_BS, output_hidden_states=True)
+        return common.anchor_forward(place)
     torch.manual_seed(0)
-    return SpeechEncoder.from_config(architecture(name)).eval()
+    return place.cast(SpeechEncoder.from_config(architecture(name)).eval())
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 
 import common
 import torch
+from place import Place
 from torch import Tensor
 
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
@@ -86,12 +87,12 @@ def encoder_of(name: str) -> SpeechEncoder:
     return encoder.bfloat16() if name.endswith("bf16") else encoder
 
 
-def forward_of(name: str) -> Callable[[Tensor], object]:
+def forward_of(name: str, place: Place) -> Callable[[Tensor], object]:
     """A function from samples to all hidden states."""
     if name == common.ANCHOR:
-        anchor = common.hubert_base()
-        return lambda x_BS: anchor(x_BS, output_hidden_states=True)
-    return encoder_of(name)
+        return common.anchor_forward(place)
+    encoder = encoder_of(name)
+    return place.put(encoder) if name.endswith("bf16") else place.cast(encoder)
 
 
 def describe(encoder: SpeechEncoder) -> str:

@@ -15,6 +15,7 @@ from functools import partial
 import common
 import torch
 import transformers
+from place import Place
 from torch import Tensor, nn
 
 import espnet_kd
@@ -23,7 +24,8 @@ from espnet_kd.evaluation.timing import noise
 from espnet_kd.losses import LayerDistillLoss
 from espnet_kd.pruning import PruningConfig, StructuredPruning
 
-CASE = "phase 1 step, 2 × 6 s"
+CASE = "phase 1 step, {batch} × 6 s"
+BATCHES = {"cpu": (2,), "cuda": (2, 32)}
 GOAL = 0.75
 OURS = "espnet_kd"
 LAYERS = [[0], [4, 8, 12]]
@@ -71,25 +73,26 @@ def hubert_states(model: transformers.HubertModel, x_BS: Tensor) -> list[Tensor]
     return [features[0], *states[1:]]
 
 
-def step_of(name: str) -> Callable[[], float]:
+def step_of(name: str, place: Place, size: int) -> Callable[[], float]:
     """A function that makes one update and returns the loss before it."""
     shape = ours()
     torch.manual_seed(0)
-    pruning = StructuredPruning(shape, PruningConfig())
-    loss = LayerDistillLoss(LAYERS, 768, 768)
-    x_BS = noise(2, 6.0)
+    pruning = place.put(StructuredPruning(shape, PruningConfig()))
+    loss = place.put(LayerDistillLoss(LAYERS, 768, 768))
+    x_BS = place.put(noise(size, 6.0))
     student: nn.Module
     if name == OURS:
-        teacher_model, student = ours().requires_grad_(False), shape.train()
+        teacher_model = place.put(ours().requires_grad_(False))
+        student = place.put(shape).train()
 
         def states(masks: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
             with torch.no_grad():
                 targets = teacher_model(x_BS).hidden_states
-            with pruning.applied(shape, masks):
+            with pruning.applied(student, masks):
                 return student(x_BS).hidden_states, targets
 
     else:
-        teacher, student = common.hubert_base(), common.hubert_base()
+        teacher, student = place.put(common.hubert_base()), place.put(common.hubert_base())
         set_gates = gate_by_hooks(student)
 
         def states(masks: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -105,8 +108,9 @@ def step_of(name: str) -> Callable[[], float]:
 
     def step() -> float:
         torch.manual_seed(1)
-        found, targets = states(pruning.gates.masks())
-        total = loss(found, targets)["loss"] + pruning.loss(100)["loss"]
+        with place.autocast():
+            found, targets = states(pruning.gates.masks())
+            total = loss(found, targets)["loss"] + pruning.loss(100)["loss"]
         optimiser.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 10.0)
@@ -119,7 +123,7 @@ def step_of(name: str) -> Callable[[], float]:
 def main() -> None:
     """Time all steps."""
     makers = {name: partial(step_of, name) for name in (common.ANCHOR, OURS)}
-    common.compare_steps(__doc__, __file__, CASE, makers, GOAL)
+    common.compare_steps(__doc__, __file__, CASE, makers, GOAL, BATCHES)
 
 
 if __name__ == "__main__":

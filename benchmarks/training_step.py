@@ -16,6 +16,7 @@ from functools import partial
 import common
 import plain
 import torch
+from place import Place
 from torch import Tensor
 
 import espnet_kd
@@ -26,40 +27,38 @@ from espnet_kd.losses import MaskingDistillLoss
 from espnet_kd.optim import ScheduledAdamW
 from espnet_kd.tasks.teacher import EncoderTeacher, Wish
 
-CASE = "step, 2 × 6 s"
+CASE = "step, {batch} × 6 s"
+BATCHES = {"cpu": (2,), "cuda": (2, 32)}
 GOAL = 0.7
 OURS = "espnet_kd"
 OUR_STUDENT = "transformers' teacher twice, our student"
 ANCHOR = "transformers' teacher twice, plain student"
 LENGTHS = (96_000, 88_000)
+"""Samples of every other utterance."""
 
 Targets = tuple[list[Tensor], list[Tensor]]
 
 
-def batch() -> tuple[Tensor, Tensor, Tensor]:
+def batch(size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Samples (B, S), lengths (B,) and a mask of two thirds of the frames (B, T)."""
-    x_BS = noise(2, 6.0)
-    x_BS[1, LENGTHS[1] :] = 0.0
+    x_BS = noise(size, 6.0)
+    x_BS[1::2, LENGTHS[1] :] = 0.0
     generator = torch.Generator().manual_seed(0)
-    mask_BT = torch.rand(2, 299, generator=generator) < 0.67
-    mask_BT[1, 274:] = False
-    return x_BS, torch.tensor(LENGTHS), mask_BT
+    mask_BT = torch.rand(size, 299, generator=generator) < 0.67
+    mask_BT[1::2, 274:] = False
+    return x_BS, torch.tensor(LENGTHS).repeat(size)[:size], mask_BT
 
 
-def anchor_targets() -> Callable[[Tensor, Tensor, Tensor], Targets]:
+def anchor_targets(place: Place) -> Callable[[Tensor, Tensor, Tensor], Targets]:
     """Both views of the teacher by two calls of transformers' model."""
-    teacher = common.hubert_base()
+    teacher = place.put(common.hubert_base())
 
     def targets(x_BS: Tensor, lengths_B: Tensor, mask_BT: Tensor) -> Targets:
-        attention_BS = torch.arange(x_BS.shape[1]) < lengths_B[:, None]
+        places_S = torch.arange(x_BS.shape[1], device=x_BS.device)
+        attention_BS = (places_S < lengths_B[:, None]).long()
         with torch.no_grad():
-            whole = teacher(x_BS, attention_BS.long(), output_hidden_states=True)
-            part = teacher(
-                x_BS,
-                attention_BS.long(),
-                mask_time_indices=mask_BT,
-                output_hidden_states=True,
-            )
+            whole = teacher(x_BS, attention_BS, output_hidden_states=True)
+            part = teacher(x_BS, attention_BS, mask_time_indices=mask_BT, output_hidden_states=True)
         return list(whole.hidden_states[1:]), list(part.hidden_states[1:])
 
     return targets
@@ -81,14 +80,14 @@ def our_targets() -> Callable[[Tensor, Tensor, Tensor], Targets]:
     return targets
 
 
-def step_of(name: str) -> Callable[[], float]:
+def step_of(name: str, place: Place, size: int) -> Callable[[], float]:
     """A function that makes one update and returns the loss before it."""
-    targets = our_targets() if name == OURS else anchor_targets()
+    targets = our_targets() if name == OURS else anchor_targets(place)
     torch.manual_seed(0)
-    student = SpeechEncoder.from_config(architecture("armhubert")).train()
+    student = place.put(SpeechEncoder.from_config(architecture("armhubert"))).train()
     optimiser = ScheduledAdamW(student.parameters(), lr=1e-4)
     criterion = MaskingDistillLoss()
-    x_BS, lengths_B, mask_BT = batch()
+    x_BS, lengths_B, mask_BT = (place.put(tensor) for tensor in batch(size))
 
     def forward() -> EncoderOutput:
         if name != ANCHOR:
@@ -96,23 +95,27 @@ def step_of(name: str) -> Callable[[], float]:
         with plain.straightforward():
             return student(x_BS, lengths_B, mask_BT)
 
-    def step() -> float:
+    def loss_of_batch() -> Tensor:
         whole, part = targets(x_BS, lengths_B, mask_BT)
         torch.manual_seed(1)  # after the teachers: transformers' draws numbers even in eval mode
         output = forward()
         assert output.projections is not None
-        losses = criterion(
+        return criterion(
             output.projections,
             whole,
             part,
             mask_BT,
             padding_BT=output.padding_BT,
             hint_layers=range(11),
-        )
+        )["loss"]
+
+    def step() -> float:
+        with place.autocast():
+            loss = loss_of_batch()
         optimiser.zero_grad()
-        losses["loss"].backward()
+        loss.backward()
         optimiser.step()
-        return float(losses["loss"].detach())
+        return float(loss.detach())
 
     return step
 
@@ -120,7 +123,7 @@ def step_of(name: str) -> Callable[[], float]:
 def main() -> None:
     """Time all steps."""
     makers = {name: partial(step_of, name) for name in (ANCHOR, OUR_STUDENT, OURS)}
-    common.compare_steps(__doc__, __file__, CASE, makers, GOAL)
+    common.compare_steps(__doc__, __file__, CASE, makers, GOAL, BATCHES)
 
 
 if __name__ == "__main__":

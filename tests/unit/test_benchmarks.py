@@ -1,0 +1,153 @@
+"""The benchmarks run from end to end, with models and batches far too small to measure anything.
+
+A card is played by the CPU: what is placed on it stays where it is, its clock is the CPU's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from espnet_kd.encoder.architectures import architecture
+from espnet_kd.encoder.config import LayerConfig
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+CONVS = [[32, 10, 5], *[[32, 3, 2]] * 4, *[[32, 2, 2]] * 2]
+WIDTH = 32
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Import a benchmark as the command does: its folder is on the path."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+class Event:
+    """A CUDA event that the CPU's clock stands in for."""
+
+    def __init__(self, **_options):
+        self.seconds = 0.0
+
+    def record(self):
+        self.seconds = time.perf_counter()
+
+    def elapsed_time(self, end):
+        return 1000 * (end.seconds - self.seconds)
+
+
+@pytest.fixture
+def card(load, monkeypatch):
+    """Lets ``--device cuda`` run without a card."""
+    place = load("place")
+    monkeypatch.setattr(place, "_wake_up", lambda _device: None)
+    monkeypatch.setattr(place.Place, "put", lambda _self, thing: thing)
+    monkeypatch.setattr(place.Place, "cast", lambda _self, module: module)
+    for name, value in {
+        "is_available": lambda: True,
+        "synchronize": lambda *_: None,
+        "memory_allocated": lambda: 0,
+        "max_memory_allocated": lambda: 2**20,
+        "reset_peak_memory_stats": lambda: None,
+        "mem_get_info": lambda: (2**30, 2**30),
+        "is_current_stream_capturing": lambda: False,
+        "get_device_name": lambda: "a card of paper",
+        "Event": Event,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+@pytest.fixture
+def run(load, monkeypatch, capsys, tmp_path):
+    """Run a benchmark's ``main``; its output, and the rows of its file."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(load("common"), "memory_in_fresh_process", lambda *_: 1.0)
+        figures = tmp_path / "figures.json"
+        command = [name, "--runs", "1", "--json", str(figures), *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        load(name).main()
+        return capsys.readouterr().out, json.loads(figures.read_text())
+
+    return run
+
+
+@pytest.fixture
+def small_encoders(load, monkeypatch):
+    """Everything of HuBERT Base's size becomes small."""
+    common = load("common")
+    layers = [LayerConfig(num_heads=2, head_dim=16, ffn_dim=64) for _ in range(12)]
+    shape = {"conv_layers": CONVS, "embed_dim": WIDTH, "layers": layers, "pos_conv_groups": 2}
+
+    def hubert():
+        torch.manual_seed(0)
+        config = transformers.HubertConfig(
+            attn_implementation="sdpa", layerdrop=0.0, hidden_size=WIDTH, num_attention_heads=2,
+            intermediate_size=64, conv_dim=[conv[0] for conv in CONVS],
+            num_conv_pos_embedding_groups=2,
+        )  # fmt: skip
+        return transformers.HubertModel(config).eval()
+
+    def small(name):
+        changes = dict(shape)
+        if name == "armhubert":
+            kinds = [layer.attention for layer in architecture(name).layers]
+            changes["layers"] = [
+                LayerConfig(num_heads=2, head_dim=16, ffn_dim=64, attention=kind) for kind in kinds
+            ]
+            changes["head_dim"] = WIDTH
+        return architecture(name).replace(**changes)
+
+    monkeypatch.setattr(common, "hubert_base", hubert)
+    monkeypatch.setattr(common, "SECONDS", 0.5)
+    return small
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_inference(load, run, small_encoders, monkeypatch, request, device):
+    if device == "cuda":
+        request.getfixturevalue("card")
+    monkeypatch.setattr(load("inference"), "architecture", small_encoders)
+    printed, figures = run("inference", "--device", device)
+    assert ("a card of paper" in printed) == (device == "cuda")
+    assert len(figures["rows"]) == 2 * len(load("common").BATCHES[device])
+    assert all(("device_seconds" in row) == (device == "cuda") for row in figures["rows"])
+
+
+def first_losses(printed):
+    (line,) = (line for line in printed.splitlines() if "losses of the first step" in line)
+    return [float(part.split()[-2]) for part in line.split("step: ")[1].split("),")]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", ["training_step", "pruning_step"])
+def test_steps_of_both_sides_have_one_loss(
+    load, run, small_encoders, monkeypatch, request, name, device
+):
+    if device == "cuda":
+        request.getfixturevalue("card")
+    if name == "training_step":
+        monkeypatch.setattr(load(name), "architecture", small_encoders)
+    else:
+        criterion = load(name).LayerDistillLoss
+        pruning = load(name).PruningConfig
+        monkeypatch.setattr(
+            load(name), "LayerDistillLoss", lambda layers, *_: criterion(layers, WIDTH, WIDTH)
+        )
+        monkeypatch.setattr(load(name), "PruningConfig", lambda: pruning(target_sparsity=0.5))
+    printed, figures = run(name, "--device", device, "--batch", "2")
+    losses = first_losses(printed)
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)
+    assert [row["ratio"] for row in figures["rows"]][0] == 1.0
