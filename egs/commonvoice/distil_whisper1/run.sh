@@ -20,8 +20,10 @@
 # its splits train and validation 7 : 4 and validates on test, "purely to demonstrate"; here train
 # trains and dev validates, as it advises.
 #
-# Cost with the defaults (20 h of Hindi, one A100 of 80 GB): 30 GB of disk; published: 15 minutes to
-# label, an hour to train. The rest is estimated: an hour.
+# Cost with the defaults (20 h of Hindi): 30 GB of disk. Published for one A100 of 80 GB: 15 minutes to
+# label, an hour to train. Estimated for one H100: 5 and 40 minutes, from timings of transformers'
+# models of these sizes with random weights there (0.43 s per update of 32 labels of 256 tokens; 64
+# segments of 30 s labelled with 200 tokens in 4.1 s). The rest, another hour, is a guess.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -122,7 +124,7 @@ if stage 0 "Checks, teacher" "10 minutes with the download, 3 GB" \
     prepare_teacher 30
 fi
 
-if stage 1 "Data" "10 minutes for 20 h (estimate), 2 GB; a download comes on top" \
+if stage 1 "Data" "10 minutes for 20 h (a guess), 2 GB; a download comes on top" \
     "train, dev and test with transcripts; 20 h in all for Hindi"; then
     if [ -n "$archive" ] && [ ! -d "$place" ]; then
         "$python" ../../TEMPLATE/unpack.py "$archive" --out "$place"
@@ -150,7 +152,7 @@ if stage 2 "Teacher's WER, pseudo-labels, WER filter" "15 minutes for 20 h (publ
     done
 fi
 
-if stage 3 "Shrink and distil $system" "an hour on one A100 (published); 12 GB" \
+if stage 3 "Shrink and distil $system" "an hour on one A100 (published), 40 minutes on one H100 (estimate); 12 GB" \
     "a validation WER that falls from epoch to epoch"; then
     folders=()
     for split in $train_splits; do
@@ -176,7 +178,7 @@ if stage 4 "Export" "1 minute, 3 GB" "756 M parameters for 32-2 layers (publishe
 fi
 
 if stage 5 "Recognise: short, long (sequential, chunked), drafted" \
-    "half an hour on one GPU (estimate), 10 MB" \
+    "an hour on one GPU (a guess), 10 MB" \
     "a student behind its teacher in WER and ahead in RTFx; identical drafted texts"; then
     need "$student_dir/config.json" 4 "the student"
     need "$data/$test_split/wav.scp" 1 "the test set"
