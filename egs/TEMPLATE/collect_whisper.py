@@ -1,10 +1,10 @@
-"""Stage 6: one run JSON per model from what bin.whisper_evaluate left, beside published figures.
+r"""Stage 6: one run JSON per model from what bin.whisper_evaluate left, beside published figures.
 
 ``collect_whisper.py --folders short=exp/decode/short long=exp/decode/long --out exp/results \\
     --models teacher:teacher=whisper-large-v3 student:distil_hi=student --corpus cv_hi``
 
-A model is ROLE:NAME=FOLDER, where FOLDER is the name of the folder that was evaluated. The scores of
-``short`` are called after their test sets, those of other folders have its name behind.
+A model is ROLE:NAME=FOLDER, where FOLDER is the name of the folder that was evaluated. The scores
+of ``short`` are called after their test sets, those of other folders have its name behind.
 """
 
 from __future__ import annotations

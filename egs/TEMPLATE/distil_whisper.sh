@@ -11,7 +11,7 @@
 #   evaluate FOLDER OPTION...                    # stage 5
 
 . ../../TEMPLATE/training.sh
-watch="$watch| left|WER"
+watch="$watch| left"
 
 # stamps WORD...: what tells whether the models, labels and data among the words are the same.
 stamps() {
@@ -27,24 +27,33 @@ stamps() {
     done
 }
 
+# put_aside FOLDER TEXT: make way for what is made of TEXT, unless what is there is made of it.
+put_aside() {
+    if [ -e "$1" ] && [ "$(cat "$1.made_from" 2>/dev/null)" != "$2" ]; then
+        say "    $1: made of something else or in another way before; that is $1.old now"
+        rm -rf "$1.old"
+        mv "$1" "$1.old"
+    fi
+    mkdir -p "$(dirname "$1")"
+    echo "$2" >"$1.made_from"
+}
+
 # derive FOLDER COMMAND...: run it unless FOLDER was made by it, of the same models and data; what
 # was stopped goes on, what was made of others becomes FOLDER.old. Words in "machine" come behind
 # the command and change no result.
 machine=()
 derive() {
-    local folder=$1 stamp made_from log
+    local folder=$1 stamp made_from log word given=()
     shift
-    stamp=$(stamps "$@")
+    for word in "$@"; do # what it makes tells nothing about what it is made of
+        if [ "$word" != "$folder" ]; then given+=("$word"); fi
+    done
+    stamp=$(stamps "${given[@]}")
     made_from=("$@" ${stamp:+"$stamp"})
     if [ -e "$folder" ] && is_done "$folder.done" "${made_from[@]}"; then return; fi
-    if [ -e "$folder" ] && [ "$(cat "$folder.made_from" 2>/dev/null)" != "${made_from[*]}" ]; then
-        say "    $folder: made of something else or in another way before; that is $folder.old now"
-        rm -rf "$folder.old"
-        mv "$folder" "$folder.old"
-    fi
+    put_aside "$folder" "${made_from[*]}"
     log=$exp/log/${folder#"$exp/"}.log
-    mkdir -p "$(dirname "$folder")" "$(dirname "$log")"
-    echo "${made_from[*]}" >"$folder.made_from"
+    mkdir -p "$(dirname "$log")"
     rotate "$log"
     attended ${cuda_cmd} --gpu "$ngpu" "$log" "$@" "${machine[@]}"
     mark_done "$folder.done" "${made_from[@]}"
@@ -136,7 +145,7 @@ shrink() {
 }
 
 # train_student CONFIG DIR STUDENT OPTION...: a training with the published updates; it goes on
-# where it stopped.
+# where it stopped, also with other options, but not with other labels or from another start.
 train_student() {
     local config=$1 dir=$2 student=$3 batch more stamp
     shift 3
@@ -156,6 +165,7 @@ train_student() {
     command+=("${more[@]}")
     stamp=$(stamps "$@" "$student")
     if ! is_done "$dir/.done" "${command[@]}" "$stamp"; then
+        put_aside "$dir" "$stamp"
         launch "$dir" "${command[@]}"
         mark_done "$dir/.done" "${command[@]}" "$stamp"
     fi
@@ -172,6 +182,7 @@ export_student() {
         latest) made=$dir/student_last ;;
         *) made=none ;;
     esac
+    mkdir -p "$(dirname "$target")"
     if [ "$made/model.safetensors" -nt "$dir/$epoch.pth" ]; then
         copy_folder "$made" "$target"
     else

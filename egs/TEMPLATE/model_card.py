@@ -46,7 +46,8 @@ pipeline_tag: automatic-speech-recognition
 
 # {name}
 
-A Whisper of {encoder}-{decoder} layers of width {width}{parameters}, distilled with espnet_kd{base}.
+A Whisper of {encoder}-{decoder} layers of width {width}{parameters}, distilled with
+espnet_kd{base}.
 
 ```python
 from transformers import pipeline
@@ -55,8 +56,8 @@ recognise = pipeline("automatic-speech-recognition", "{folder}")
 recognise("speech.wav", return_timestamps=True)
 ```
 
-CTranslate2 (faster-whisper) and whisper.cpp convert it like any other Whisper; as a draft it makes
-its teacher faster (`python -m espnet_kd.bin.whisper_evaluate --models TEACHER --assistant {folder}`).
+CTranslate2 (faster-whisper) and whisper.cpp convert it like any other Whisper. How fast it drafts
+for its teacher: `python -m espnet_kd.bin.whisper_evaluate --models TEACHER --assistant {folder} ...`.
 """
 
 SHOWN = ("student", "teacher", "kd_conf", "optim_conf", "max_epoch", "batch_size", "accum_grad")

@@ -87,7 +87,8 @@ def main() -> None:
     write_json(args.json, sizes)
     print(
         f"{args.teacher}: {sizes['parameters'] / 1e6:.1f} M parameters, "
-        f"{config.encoder_layers}-{config.decoder_layers} layers of width {config.d_model}, it hears"
+        f"{config.encoder_layers}-{config.decoder_layers} layers of width {config.d_model}, "
+        "it hears"
     )
 
 

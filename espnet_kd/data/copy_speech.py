@@ -121,9 +121,7 @@ class _Job:
     speaker: str
 
 
-def _clips(
-    sources: Sequence[SpeechSource], plan: CopyPlan, skipped: list[str]
-) -> Iterator[_Job]:
+def _clips(sources: Sequence[SpeechSource], plan: CopyPlan, skipped: list[str]) -> Iterator[_Job]:
     seen: set[str] = set()
     for source in sources:
         prefix = f"{_word(source.name)}-" if len(sources) > 1 else ""
@@ -191,4 +189,3 @@ def _same(stamp: Path, made_of: Mapping[str, Any]) -> bool:
 def _word(text: str) -> str:
     """A name that tables and file systems take; letters of any script stay."""
     return re.sub(r"[^\w.+-]+", "_", text)
-

@@ -83,9 +83,7 @@ def common_voice_table(root: str | Path, split: str, language: str = "") -> Path
     folder = Path(root)
     name = f"{split}.tsv"
     found = [
-        place
-        for place in (folder / name, folder / language / name)
-        if place.is_file()
+        place for place in (folder / name, folder / language / name) if place.is_file()
     ] or sorted(folder.glob(f"*/{language or '*'}/{name}"))
     if len(dict.fromkeys(found)) != 1:
         what = f"several: {', '.join(map(str, found))}" if found else "not there"
@@ -160,9 +158,9 @@ def _add(
     recording = stem if stem.startswith(speaker) else f"{speaker}-{stem}"
     utterance, span = recording, _span(cell("start"), cell("end"), recording, where)
     if span is not None:
+        times = f"{round(100 * span.start):07d}-{round(100 * span.end):07d}"
         own = cell("id").replace(" ", "_")
-        utterance = (f"{speaker}-{own}" if own else
-                     f"{recording}-{round(100 * span.start):07d}-{round(100 * span.end):07d}")  # fmt: skip
+        utterance = f"{speaker}-{own}" if own else f"{recording}-{times}"
     if utterance in data.utt2spk:
         raise DataDirError(f"{where}: {utterance} is there twice; remove one of the lines")
     if recording not in data.wav_scp:

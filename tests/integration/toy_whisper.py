@@ -1,9 +1,9 @@
-"""Toy inputs of the Whisper recipes: corpora in their real layouts, a random teacher that hears 1 s."""
+"""Toy inputs of the Whisper recipes: corpora in their real layouts, a random teacher of 1 s."""
 
 from __future__ import annotations
 
 import csv
-import shutil
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,9 @@ class Toy:
 
     def options(self, **changes: object) -> list[str]:
         """What makes a recipe use the toys and run in seconds; ``changes`` come last."""
-        nothing_learnt = "--keep_truncated --keep_bad_timestamps --max_repeats 0 --max_compression 0"
+        nothing_learnt = (
+            "--keep_truncated --keep_bad_timestamps --max_repeats 0 --max_compression 0"
+        )
         options: dict[str, object] = {
             "python": self.python,
             "teacher": self.root / "teacher",
@@ -68,7 +70,9 @@ def make_common_voice(root: Path, language: str = "hi") -> None:
             wave_S = tone(0.4 + 0.05 * index, 200 + 20 * number, 48000)
             soundfile.write(folder / "clips" / name, wave_S, 48000, format="MP3")
             quote = '"' if index == 0 else ""
-            rows.append(["speaker" * 20 + str(number % 2), name, quote + SENTENCES[number % 4], "2"])
+            rows.append(
+                ["speaker" * 20 + str(number % 2), name, quote + SENTENCES[number % 4], "2"]
+            )
             number += 1
         with (folder / f"{split}.tsv").open("w", encoding="utf-8", newline="") as stream:
             header = ["client_id", "path", "sentence", "up_votes"]
@@ -82,7 +86,9 @@ def make_masc(root: Path) -> None:
     for split, videos in (("clean_train", ("vid_a", "vid_b")), ("clean_dev", ("vid_c",))):
         rows = []
         for index, video in enumerate(videos):
-            soundfile.write(root / "audios" / f"{video}.wav", tone(2.4, 300 + 40 * index, 16000), 16000)
+            soundfile.write(
+                root / "audios" / f"{video}.wav", tone(2.4, 300 + 40 * index, 16000), 16000
+            )
             rows += [[video, n, n + 0.6, ARABIC[n]] for n in (0, 1)]
             rows += [[video, 1.7, 2.3, ARABIC[3]]] if split == "clean_train" else []
         with (root / f"{split}.csv").open("w", encoding="utf-8", newline="") as stream:
@@ -122,13 +128,6 @@ def make_toy(root: Path, python: Path) -> Toy:
 
 def second_recogniser(labels: Path, target: Path) -> None:
     """What another recogniser heard: half of it as the labels, half of it something else."""
-    import json
-
     rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
     lines = [f"{row['id']} {row['text'] if i % 2 else ARABIC[0]}\n" for i, row in enumerate(rows)]
     target.write_text("".join(sorted(lines)), encoding="utf-8")
-
-
-def copy_model(source: Path, target: Path) -> Path:
-    """A second model of the same kind."""
-    return Path(shutil.copytree(source, target))

@@ -246,8 +246,9 @@ if stage 2 "Teacher's WER, pseudo-labels, filters and their AUC" \
     if [ "$judge" = true ] || { [ "$judge" = auto ] && [ -f "$data/train/text" ]; }; then
         if ((${#measures[@]})); then
             needs_of "${measures[@]}"
-            filter_labels "$exp/filtered/auc" --evaluate --measures "${measures[@]}"
-            cat "$exp/filtered/auc/auc.md"
+            judged=$exp/filtered/auc_$(IFS=_ && echo "${measures[*]}")
+            filter_labels "$judged" --evaluate --measures "${measures[@]}"
+            cat "$judged/auc.md"
         fi
     fi
     # shellcheck disable=SC2086

@@ -17,7 +17,9 @@ from tests.unit.tasks.whisper_corpus import (
 pytestmark = pytest.mark.integration
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
-FILES = sorted(p for name in ("distil_whisper", "udistil_whisper") for p in (CONF / name).rglob("*.yaml"))
+FILES = sorted(
+    p for name in ("distil_whisper", "udistil_whisper") for p in (CONF / name).rglob("*.yaml")
+)
 WITHOUT_TEACHER = ("pseudo_labels_alone", "fine_tune")
 LANGUAGE = "en"
 
