@@ -56,8 +56,8 @@ recognise = pipeline("automatic-speech-recognition", "{folder}")
 recognise("speech.wav", return_timestamps=True)
 ```
 
-CTranslate2 (faster-whisper) and whisper.cpp convert it like any other Whisper. How fast it drafts
-for its teacher: `python -m espnet_kd.bin.whisper_evaluate --models TEACHER --assistant {folder} ...`.
+CTranslate2 (faster-whisper) and whisper.cpp convert it like any other Whisper. How well it drafts
+for its teacher shows `python -m espnet_kd.bin.whisper_evaluate` with `--assistant {folder}`.
 """
 
 SHOWN = ("student", "teacher", "kd_conf", "optim_conf", "max_epoch", "batch_size", "accum_grad")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
@@ -105,11 +106,12 @@ def open_source(
 
 
 def _open_dataset(place: Place, policy: AudioPolicy, columns: Mapping[str, str]) -> SpeechSource:
+    named: dict[str, Any] = {_DATASET_COLUMNS[role]: name for role, name in columns.items()}
     options = DatasetOptions(
         dataset_name=place.name,
         dataset_config_name=place.config or None,
         dataset_split_name=place.split,
-        **{_DATASET_COLUMNS[role]: name for role, name in columns.items()},
+        **named,
     )
     try:
         return DatasetSource(options, policy)

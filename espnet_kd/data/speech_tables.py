@@ -112,13 +112,17 @@ class _Places:
         return self._root / name  # reading it will say that it is not there
 
 
+class _Tabs(csv.excel_tab):
+    """Common Voice writes quotation marks as they are."""
+
+    quoting = csv.QUOTE_NONE
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
-    is_tsv = path.suffix == ".tsv"
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            # Common Voice writes quotation marks as they are.
-            quoting = csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL
-            rows = list(csv.DictReader(stream, delimiter="\t" if is_tsv else ",", quoting=quoting))
+            dialect = _Tabs if path.suffix == ".tsv" else csv.excel
+            rows = list(csv.DictReader(stream, dialect=dialect))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataDirError(f"{path}: cannot be read as a table: {error}") from error
     if not rows:
