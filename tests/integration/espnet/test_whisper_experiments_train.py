@@ -1,4 +1,4 @@
-"""Every experiment file of Whisper trains: two updates of a tiny model, nothing else changed."""
+"""Every experiment file of Whisper trains: two updates of a tiny model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ FILES = sorted(
     p for name in ("distil_whisper", "udistil_whisper") for p in (CONF / name).rglob("*.yaml")
 )
 WITHOUT_TEACHER = ("pseudo_labels_alone", "fine_tune")
-LANGUAGE = "en"
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,15 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_experiment_trains(path: Path, material: Path, tmp_path: Path) -> None:
-    is_fine_tuning = path.stem == "fine_tune"
-    words = ["--config", path, "--student", material / "student", "--output_dir", tmp_path / "exp",
-             "--train_dir", material / ("texts" if is_fine_tuning else "train"),
-             "--valid_dir", material / "texts", "--kd_conf", f"language={LANGUAGE}",
-             "--kd_conf", "max_label_length=40", "--kd_conf", "generation_max_length=10",
-             "--max_epoch", 1, "--num_iters_per_epoch", 2, "--batch_size", 2, "--num_workers", 0,
-             "--use_amp", "false", "--use_matplotlib", "false", "--use_tensorboard", "false",
-             ]  # fmt: skip
+    data = "texts" if path.stem == "fine_tune" else "train"
+    words = [
+        *("--config", path, "--student", material / "student", "--output_dir", tmp_path / "exp"),
+        *("--train_dir", material / data, "--valid_dir", material / "texts"),
+        *("--kd_conf", "language=en", "--kd_conf", "max_label_length=40"),
+        *("--kd_conf", "generation_max_length=10", "--scheduler_conf", "warmup_steps=1"),
+        *("--max_epoch", 1, "--num_iters_per_epoch", 2, "--batch_size", 2, "--num_workers", 0),
+        *("--use_amp", "false", "--use_matplotlib", "false", "--use_tensorboard", "false"),
+    ]
     if path.stem not in WITHOUT_TEACHER:
         words += ["--teacher", material / "teacher"]
 
@@ -60,4 +60,4 @@ def test_experiment_trains(path: Path, material: Path, tmp_path: Path) -> None:
     outcome = finish(start(child, log), log)
     assert outcome.code == 0, outcome.output[-3000:]
     assert (tmp_path / "exp" / "student" / "model.safetensors").exists()
-    assert "2 updates" in outcome.output or "1epoch results" in outcome.output
+    assert "1epoch results" in outcome.output
