@@ -191,6 +191,15 @@ def test_everything_again_is_done_already(toy: Toy, finished: str, run: Run) -> 
     assert {path: path.stat().st_mtime_ns for path in kept} == before
 
 
+def test_splits_as_published(toy: Toy, prepared: str, run: Run) -> None:
+    """Train and dev train, 7 : 4, and test validates."""
+    splits = ("--train_splits", "train dev", "--train_samples", "7 4", "--valid_split", "test")
+    said = ran(run("--tag", "both", "--stage", "2", "--stop_stage", "3", *splits))
+    assert "2epoch results" in said
+    log = (toy.root / "exp" / "distil_whisper_hi_both" / "train.log").read_text()
+    assert "an epoch has 3 of 0_kept (which has 4), 2 of 1_kept (which has 1)" in log
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
