@@ -31,6 +31,8 @@ from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.packing import Clip
 
 AUDIO, MADE_OF = "audio", "made_of.json"
+LONGEST_NAME = 120
+"""Bytes; a file name has a speaker and an utterance and may have 255."""
 TABLES = ("wav.scp", "utt2spk", "spk2utt", "text", "utt2num_samples", SKIPPED)
 
 
@@ -187,5 +189,5 @@ def _same(stamp: Path, made_of: Mapping[str, Any]) -> bool:
 
 
 def _word(text: str) -> str:
-    """A name that tables and file systems take; letters of any script stay."""
-    return re.sub(r"[^\w.+-]+", "_", text)
+    """A name for tables and file systems; letters of any script stay, of long names the end."""
+    return re.sub(r"[^\w.+-]+", "_", text).encode()[-LONGEST_NAME:].decode(errors="ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import zipfile
@@ -104,6 +105,20 @@ def test_every_filter_leaves_its_labels(toy: Toy, filtered: str) -> None:
     assert not (folder / "none").exists()
     assert "| proxy |" in filtered
     assert "| conf |" in filtered
+
+
+def test_every_other_measure_filters_too(toy: Toy, filtered: str, run: Run) -> None:
+    measures = ["entropy", "nnll", "sonar", "mcd", "compression", "repetition"]
+    measures += ["pesq"] if importlib.util.find_spec("pesq") else []
+    models = f"--embedder {toy.root}/clap --tts_wav_scp {toy.root}/spoken.scp"
+    checks = "--keep_truncated --keep_bad_timestamps --max_repeats 0 --max_compression 0"
+    ran(run("--stage", "2", "--stop_stage", "2", "--filters", " ".join(measures), "--judge",
+            "false", "--lm", str(toy.root / "lm"), "--filter_args", f"{models} {checks}",
+            ))  # fmt: skip
+    for name in measures:
+        folder = exp_of(toy) / "filtered" / name
+        assert f'"{name}"' in (folder / "summary.json").read_text()
+        assert (folder / "kept" / "labels.jsonl").exists(), name
 
 
 def test_students_of_all_shapes(toy: Toy, trained: str) -> None:

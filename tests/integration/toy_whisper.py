@@ -123,11 +123,24 @@ def make_toy(root: Path, python: Path) -> Toy:
     make_masc(root / "masc")
     make_kaldi_test(root / "own")
     make_teacher(root / "teacher")
+    make_judges(root)
     return Toy(root, python)
 
 
+def make_judges(root: Path) -> None:
+    """A language model, a speech and text encoder, and what a synthesiser made of the labels."""
+    from tests.unit.filtering.tiny_models import clap, language_model
+
+    language_model(root / "lm")
+    clap(root / "clap")
+    soundfile.write(root / "spoken.wav", tone(0.6, 180, 16000), 16000)
+
+
 def second_recogniser(labels: Path, target: Path) -> None:
-    """What another recogniser heard: half of it as the labels, half of it something else."""
+    """What another recogniser heard, half of it as the labels and half of it something else, and
+    where the labels are as a synthesiser speaks them."""
     rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
     lines = [f"{row['id']} {row['text'] if i % 2 else ARABIC[0]}\n" for i, row in enumerate(rows)]
     target.write_text("".join(sorted(lines)), encoding="utf-8")
+    spoken = "".join(f"{row['id']} {target.parent / 'spoken.wav'}\n" for row in rows)
+    (target.parent / "spoken.scp").write_text(spoken, encoding="utf-8")

@@ -39,7 +39,7 @@ valid_split=dev         # split to validate on
 test_split=test         # split to score
 columns=""              # columns with other names than usual, "text=sentence speaker=client_id"
 ood_test=auto           # a test set of other speech, KIND:PLACE; auto: FLEURS for hi; none when empty
-ood_columns="text=transcription"  # its columns
+ood_columns="text=transcription id=path"  # its columns; the id of FLEURS names sentences
 long_test=""            # Kaldi folder of long recordings; clips of the test set are joined when empty
 long_seconds=120        # to that length; 0: no long recordings
 max_bad_share=0.01      # share of unusable recordings that is left out

@@ -44,7 +44,7 @@ valid_source=""         # the hub's test split of it when empty
 valid_utterances=1000   # of it, to validate on
 columns=""              # columns of these with other names than usual, "text=transcript"
 tests=published         # NAME=KIND:PLACE ...; published: fleurs mgb2 mgb3 mgb5 sada of the hub
-test_columns="fleurs:text=transcription sada:text=raw_transcript"  # of them, NAME:ROLE=COLUMN
+test_columns="fleurs:text=transcription fleurs:id=path sada:text=raw_transcript"  # NAME:ROLE=COLUMN
 commonvoice=""          # unpacked Common Voice release, whose Arabic test split joins the tests as cv15
 max_bad_share=0.01      # share of unusable recordings that is left out
 teacher=openai/whisper-large-v2  # a Whisper folder, or a repository of the hub

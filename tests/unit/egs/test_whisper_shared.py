@@ -90,3 +90,46 @@ def test_english_only_teachers_are_told_no_language(shell):
         "[] whisper-small.en downloads/teachers/whisper-small.en",
         "[--language en] downloads/teachers/whisper-small",
     ]
+
+
+GPUS = """
+cat >py <<'EOF'
+#!/bin/sh
+case "$1" in *update_plan.py) echo 16 2 2000 ;; esac
+EOF
+chmod +x py
+python=$PWD/py ngpu=2 seed=0 num_workers=1 utterances_per_update=0 per_gpu=8 max_seconds=30
+label_batch=64 eval_batch=16 label_args="" train_args="" eval_args=""
+data=data teacher=$PWD/large
+split_words() { read -ra "$1" <<<"$2"; }
+mkdir -p data/train && touch data/train/wav.scp
+run() { shift 3; echo "$@"; }
+locate_teacher
+"""
+
+
+def _spoken(said: str) -> list[str]:
+    """The commands of the package, in order."""
+    return [line for line in said.splitlines() if "-m espnet_kd.bin." in line]
+
+
+STEPS = "label train; evaluate exp/e --models m; train_student c.yaml exp/t start --valid_dir v"
+
+
+def test_words_for_gpus(shell):
+    label, evaluation, training = _spoken(shell(GPUS + STEPS))
+    assert label.endswith("--per_device_eval_batch_size 64 --ngpu 2")
+    assert "--dtype bfloat16" in label
+    assert "--device cuda --dtype bfloat16" in evaluation
+    assert training.endswith("--ngpu 2 --multiprocessing_distributed true")
+    assert "--batch_size 16 --accum_grad 2" in training
+    assert "--num_iters_per_epoch 2000" in training
+    assert "--use_amp" not in training
+
+
+def test_words_for_a_cpu(shell):
+    label, evaluation, training = _spoken(shell(f"{GPUS}ngpu=0; {STEPS}"))
+    assert "--dtype float32" in label
+    assert "--device cpu" in evaluation
+    assert "--use_amp false" in training
+    assert training.endswith("--ngpu 0 --multiprocessing_distributed false")
