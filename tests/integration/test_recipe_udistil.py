@@ -162,7 +162,7 @@ def test_again_is_done_already(toy: Toy, trained: str, run: Run) -> None:
             "the filter nnll needs --lm DIR",
         ),
         (("--set_up", "all", "--train_source="), "--set_up all needs a --train_source"),
-        (("--stage", "3", "--filters", "sonar"), "(labels), which stage 2 makes"),
+        (("--stage", "3", "--filters", "agreement"), "(labels), which stage 2 makes"),
         (("--stage", "8", "--stop_stage", "8"), "stage 8 needs --hf_repo"),
     ],
 )
