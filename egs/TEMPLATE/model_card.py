@@ -38,27 +38,56 @@ python -m s3prl_upstreams.run_downstream -u kd_student -k {folder} -d asr --data
 ```
 """
 
+WHISPER_HEAD = """---
+{license}library_name: transformers
+pipeline_tag: automatic-speech-recognition
+{language}tags: [whisper, distillation, espnet]
+---
+
+# {name}
+
+A Whisper of {encoder}-{decoder} layers of width {width}{parameters}, distilled with
+espnet_kd{base}.
+
+```python
+from transformers import pipeline
+
+recognise = pipeline("automatic-speech-recognition", "{folder}")
+recognise("speech.wav", return_timestamps=True)
+```
+
+CTranslate2 (faster-whisper) and whisper.cpp convert it like any other Whisper. How well it drafts
+for its teacher shows `python -m espnet_kd.bin.whisper_evaluate` with `--assistant {folder}`.
+"""
+
 SHOWN = ("student", "teacher", "kd_conf", "optim_conf", "max_epoch", "batch_size", "accum_grad")
 
 
-def encoder_of(model: Path) -> dict[str, Any]:
-    document = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    encoder: dict[str, Any] = document["encoder"]
-    return encoder
-
-
-def head(name: str, model: Path, licence: str, runs: Sequence[Run]) -> str:
-    encoder = encoder_of(model)
+def head(args: argparse.Namespace, runs: Sequence[Run]) -> str:
+    document = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
     profile = next((run.profile for run in runs if run.role == "student" and run.profile), {})
     total = profile.get("parameters", {}).get("total", 0)
+    common = {
+        "name": args.name,
+        "license": f"license: {args.license}\n" if args.license else "",
+        "folder": args.model.name,
+        "parameters": f", {total / 1e6:.2f} M parameters" if total else "",
+    }
+    if document.get("model_type") == "whisper":
+        return WHISPER_HEAD.format(
+            **common,
+            language=f"language: {args.language}\n" if args.language else "",
+            encoder=document["encoder_layers"],
+            decoder=document["decoder_layers"],
+            width=document["d_model"],
+            base=f" from {args.base_model}" if args.base_model else "",
+        )
+    encoder = document["encoder"]
     return HEAD.format(
-        name=name,
-        license=f"license: {licence}\n" if licence else "",
-        folder=model.name,
+        **common,
         layers=len(encoder["layers"]),
         width=encoder["embed_dim"],
         output=encoder.get("head_dim") or encoder["embed_dim"],
-        parameters=f", {total / 1e6:.2f} M parameters" if total else "",
     )
 
 
@@ -100,9 +129,11 @@ def main() -> None:
     )
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="run JSON files")
     parser.add_argument("--license", default="", help="of the weights, such as apache-2.0")
+    parser.add_argument("--language", default="", help="code, of a Whisper")
+    parser.add_argument("--base_model", default="", help="name of a Whisper's teacher")
     args = parser.parse_args()
     runs = load_runs(args.runs) if args.runs else []
-    text = head(args.name, args.model, args.license, runs)
+    text = head(args, runs)
     text += training(args.config)
     text += scores(runs) if runs else ""
     write_text(args.model / "README.md", text)

@@ -69,11 +69,14 @@ class KaldiSource:
     streamed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.data: KaldiDir = read_kaldi_dir(self.folder, need_files=False, segments=True)
+        self.data: KaldiDir = self._load()
         self.name = self.folder.resolve().name
         self._lengths: dict[str, int] = {}
         self._order = self._sorted()[: self.most]
         self.total: int | None = len(self._order)
+
+    def _load(self) -> KaldiDir:
+        return read_kaldi_dir(self.folder, need_files=False, segments=True)
 
     def _sorted(self) -> list[str]:
         utterances = list(self.data.segments or self.data.wav_scp)

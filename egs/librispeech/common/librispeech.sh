@@ -3,26 +3,12 @@
 
 common=../common
 
-# Lines of the training log that the terminal shows, and how much of them.
-watch='epoch results|% done|[Ee]rror:|[Rr]esum'
-watch_edit='s/^\[[^]]*\] [0-9 :,-]+\([^)]*\) [A-Z]+: /    /
-s/\[train\][^[]* loss=([^,]+),[^[]*\[valid\] loss=([^,]+).*/train loss \1, valid loss \2/'
-export watch watch_edit
+. ../../TEMPLATE/training.sh
 
 if [ -d "$librispeech/LibriSpeech" ]; then librispeech=$librispeech/LibriSpeech; fi
 commands_dir=${speech_commands:-downloads/SpeechCommands}
 lexicon_files=${lexicon:-downloads/lexicon/librispeech-lexicon-200k-g2p.txt \
     downloads/lexicon/librispeech-lexicon-allothers-g2p.txt}
-
-options_of() { # NAME...: those that are set, as they are typed
-    local name
-    for name in "$@"; do
-        case "${!name}" in '' | 0 | false) ;; *) printf ' --%s %q' "$name" "${!name}" ;; esac
-    done
-}
-
-# unique WORD...: each once, in their order.
-unique() { printf '%s\n' "$@" | awk '!seen[$0]++'; }
 
 # training_data HOURS: train_splits, and train_set, which they make.
 training_data() {
@@ -48,7 +34,7 @@ locate_teacher() {
 # prepare_teacher WANT_GB: stage 0, checks and a proved teacher in our format.
 prepare_teacher() {
     local source=$teacher format=huggingface expect="" sum
-    "$python" $common/check.py --ngpu "$ngpu" --want_gb "$1"
+    "$python" ../../TEMPLATE/check_machine.py --ngpu "$ngpu" --want_gb "$1"
     if [ ! -f "$teacher_dir/config.json" ]; then
         if [ -z "$teacher" ]; then
             source=downloads/teachers/$teacher_name
@@ -109,17 +95,6 @@ bucket_tables() {
     fi
 }
 
-# processes: how many the training will have, of all nodes.
-processes() {
-    if [ -n "$hosts" ]; then
-        # host:0:1 names its GPUs, a host alone uses --ngpu
-        echo "$hosts" | tr ',' '\n' |
-            awk -F: -v n="$((ngpu > 0 ? ngpu : 1))" '{ sum += NF > 1 ? NF - 1 : n } END { print sum }'
-    else
-        echo $(((ngpu > 0 ? ngpu : 1) * num_nodes))
-    fi
-}
-
 # streams_of TRAIN VALID: "streams", the words that give both sets to the trainer.
 streams_of() {
     local part folder
@@ -132,40 +107,6 @@ streams_of() {
     done
     streams=(--num_workers "$num_workers" --seed "$seed" "${streams[@]}")
     ((ngpu > 0)) || streams+=(--use_amp false)
-}
-
-# launch DIR COMMAND...: run a training that writes to DIR and logs to DIR.log, on this machine, on
-# several nodes or on hosts; it goes on where it stopped.
-launch() {
-    local dir=$1 word nodes words
-    shift
-    if [ -n "$hosts" ] || ((num_nodes > 1)); then
-        nodes=(--num_nodes "$num_nodes") words=("$@")
-        if [ -n "$hosts" ]; then
-            mkdir -p "$exp"
-            printf 'python=%q\n. %q\n' "$python" "$MAIN_ROOT/egs/TEMPLATE/path.sh" >"$exp/env.sh"
-            nodes=(--host "$hosts" --envfile "$exp/env.sh") words=()
-            # ESPnet's launcher pastes the words into a script for ssh.
-            for word in "$@"; do words+=("$(printf '%q' "$word")"); done
-        fi
-        attended "$python" -m espnet2.bin.launch --cmd "${cuda_cmd}" \
-            --log "$dir.log" --ngpu "$ngpu" "${nodes[@]}" \
-            --init_file_prefix "$dir/.dist_init_" \
-            --multiprocessing_distributed true -- "${words[@]}"
-    else
-        rotate "$dir.log"
-        attended ${cuda_cmd} --gpu "$ngpu" --num_threads "$((ngpu > 0 ? ngpu : 1))" \
-            "$dir.log" "$@" --ngpu "$ngpu" \
-            --multiprocessing_distributed "$( ((ngpu > 1)) && echo true || echo false)"
-    fi
-}
-
-# copy_folder SOURCE TARGET: TARGET is replaced as a whole.
-copy_folder() {
-    rm -rf "$2.new"
-    cp -r "$1" "$2.new"
-    rm -rf "$2"
-    mv "$2.new" "$2"
 }
 
 # export_student DIR STAGE: the student of --epoch of the training in DIR, and its profile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ FILES = sorted(path for name in ("distil_whisper", "udistil_whisper")
 PUBLISHED = {
     # updates (None: epochs of the data), utterances per update, peak rate, warm-up, epochs
     "distil_english": (80000, 256, 1e-4, 500, 16),
-    "pseudo_labels_alone": (80000, 256, 1e-4, 500, 16),
+    "pseudo_labels_alone": (10000, 256, 1e-4, 50, 2),
     "distil_hindi": (5000, 32, 1e-4, 50, 5),
     "udistil_supervised": (None, 128, 1e-4, 50, 10),
     "udistil_label_free": (None, 128, 1e-4, 50, 10),
-    "fine_tune": (None, 16, 1e-5, 500, 10),
+    "fine_tune": (4000, 16, 1e-5, 500, 4),
 }
 WITHOUT_TEACHER = ("pseudo_labels_alone", "fine_tune")
 
@@ -54,6 +55,14 @@ def test_file_is_understood(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_source_of_the_numbers_is_named(path: Path) -> None:
+    """A paper, a file of a public repository or a page; or that a number is our own."""
+    comment = path.read_text().partition("kd_conf:")[0]
+    assert re.search(r"arXiv \d{4}\.\d{5}|github\.com/[\w-]+/[\w-]+|huggingface\.co/blog/", comment)
+    assert re.search(r"numbers", comment)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_only_differences_from_the_defaults_are_stated(path: Path) -> None:
     stated = yaml.safe_load(path.read_text())
     parser = WhisperDistillTask.get_parser()
@@ -79,6 +88,7 @@ def test_published_losses_and_labels() -> None:
         assert kd[name].longest_label(448) == 225
     assert not kd["pseudo_labels_alone"].needs_teacher()
     assert not kd["fine_tune"].use_pseudo_labels
+    assert kd["fine_tune"].generation_max_length == 225
 
 
 @pytest.mark.parametrize("level", ["", "kd_conf", "student_conf", "teacher_conf", "scheduler_conf"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -46,3 +48,14 @@ def test_help_explains_every_option(script, tmp_path):
     options = [line.split() for line in result.stdout.splitlines() if line.startswith("  --")]
     assert {"--stage", "--stop_stage", "--skip_stages", "--python"} <= {o[0] for o in options}
     assert [words[0] for words in options if len(words) < 3] == []
+
+
+@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.name == "run.sh"], ids=name)
+def test_examples_of_the_help_use_options_that_exist(script):
+    text = script.read_text(encoding="utf-8")
+    examples = re.findall(r"^#   (\./run\.sh.*)$", text, flags=re.MULTILINE)
+    known = set(re.findall(r"^([a-z][a-z0-9_]*)=", text, flags=re.MULTILINE))
+    for example in examples:
+        words = shlex.split(example, comments=True)
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
+        assert [option for option in options if option.lstrip("-") not in known] == [], example

@@ -12,30 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from egs.TEMPLATE.update_plan import plan
+
 PUBLISHED_GPUS = 2
-
-
-def plan(utterances: int, processes: int, most: int) -> tuple[int, int]:
-    """``(batch_size, accum_grad)`` with ``batch_size * accum_grad == utterances``.
-
-    The largest batch that fits. ESPnet may give one process an utterance more than another; it
-    weighs them by their number, so an update is the same.
-
-    Args:
-        utterances: per update.
-        processes: GPUs of all nodes; at least 1.
-        most: utterances that fit on one GPU.
-
-    Raises:
-        ValueError: there are too few utterances for so many processes.
-    """
-    for batch in range(min(utterances, most * processes), processes - 1, -1):
-        if utterances % batch == 0:
-            return batch, utterances // batch
-    raise ValueError(
-        f"{utterances} utterances per update cannot be shared by {processes} processes of at most "
-        f"{most}: use fewer GPUs, or change --utterances_per_update or --per_gpu"
-    )
 
 
 def main() -> None:
