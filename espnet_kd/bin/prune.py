@@ -28,11 +28,24 @@ def main(cmd: Sequence[str] | None = None) -> int:
         action="store_true",
         help="keep the feature LayerNorm's statistics, so that outputs stay the gated model's",
     )
+    parser.add_argument(
+        "--fit_target",
+        action="store_true",
+        help="close or open the least decided units until the size is the one asked for",
+    )
     args = parser.parse_args(cmd)
-    return run_command(lambda: prune(args.exp, args.out, args.epoch, exact=args.exact))
+    options = {"exact": args.exact, "fit_target": args.fit_target}
+    return run_command(lambda: prune(args.exp, args.out, args.epoch, **options))
 
 
-def prune(exp: Path, target: Path, epoch: str = "latest", *, exact: bool = False) -> None:
+def prune(
+    exp: Path,
+    target: Path,
+    epoch: str = "latest",
+    *,
+    exact: bool = False,
+    fit_target: bool = False,
+) -> None:
     """Prune one epoch of a run.
 
     Args:
@@ -41,6 +54,7 @@ def prune(exp: Path, target: Path, epoch: str = "latest", *, exact: bool = False
             layer-wise distillation the projections for the second phase.
         epoch: epoch file without ``.pth``.
         exact: see :func:`espnet_kd.pruning.prune_encoder`.
+        fit_target: see :mod:`espnet_kd.pruning.fit`.
 
     Raises:
         CheckpointError: ``exp`` is no pruning run, or the epoch file is missing or damaged.
@@ -61,6 +75,7 @@ def prune(exp: Path, target: Path, epoch: str = "latest", *, exact: bool = False
             f"{exp} is a run without gates; train with kd_conf.pruning, or use bin.export"
         )
     model.pruning.options.exact_statistics |= exact
+    model.pruning.options.fit_target |= fit_target
     export_epoch(model, exp, epoch, target)
     report = read_json(target / REPORT)
     log = read_log(exp / LOG) if (exp / LOG).exists() else []
@@ -71,7 +86,10 @@ def prune(exp: Path, target: Path, epoch: str = "latest", *, exact: bool = False
         f"reached: {report['reached']:.2%}"
     )
     if report["off_target"] > 0.01:
-        print("note: more than 1 % off the target; has training reached the end of its schedule?")
+        print(
+            "note: more than 1 % off the target; has training reached the end of its schedule? "
+            "--fit_target cuts to the size asked for"
+        )
 
 
 if __name__ == "__main__":

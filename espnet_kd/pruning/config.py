@@ -36,6 +36,10 @@ class PruningConfig:
     """Keep the feature LayerNorm's statistics when channels of the last convolution are removed,
     so that pruning itself changes no output (published: no)."""
 
+    fit_target: bool = False
+    """When the encoder is cut, let the least decided units change sides until it has the size asked
+    for (published: no, every gate vector is rounded on its own)."""
+
     log_every: int = 100
     """Updates between two lines of pruning.jsonl (expected sparsity, multipliers, unit counts)."""
 

@@ -90,11 +90,12 @@ class EncoderGates(nn.Module):
 
     def kept_sizes(self) -> Sizes:
         """Unit counts that the evaluation masks leave."""
+        return self.sizes_with({name: gate.expected_closed() for name, gate in self.named_gates()})
+
+    def sizes_with(self, closed: Mapping[str, int]) -> Sizes:
+        """Unit counts with so many closed units of each gate."""
         return self._sizes(
-            {
-                name: gate.log_alpha.numel() - gate.expected_closed()
-                for name, gate in self.named_gates()
-            }
+            {name: gate.log_alpha.numel() - closed[name] for name, gate in self.named_gates()}
         )
 
     def full_sizes(self) -> Sizes:

@@ -62,11 +62,16 @@ class HardConcrete(nn.Module):
         stretched_U = torch.sigmoid(logits_U / BETA) * (HIGH - LOW) + LOW
         return stretched_U.clamp(0.0, 1.0)
 
-    def mask(self) -> Tensor:
-        """(U,) values for evaluation: as many zeros as are expected, soft values elsewhere."""
+    def mask(self, closed: int | None = None) -> Tensor:
+        """(U,) values for evaluation: zeros for the least open gates, soft values elsewhere.
+
+        Args:
+            closed: number of zeros; None takes as many as are expected.
+        """
+        closed = self.expected_closed() if closed is None else closed
         soft_U = torch.sigmoid(self.log_alpha * (SHARPNESS / BETA))
         closed_U = torch.zeros_like(soft_U, dtype=torch.bool)
-        closed_U[soft_U.detach().topk(self.expected_closed(), largest=False).indices] = True
+        closed_U[soft_U.detach().topk(closed, largest=False).indices] = True
         return soft_U.masked_fill(closed_U, 0.0)
 
     def expected_closed(self) -> int:

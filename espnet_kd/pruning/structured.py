@@ -8,7 +8,7 @@ Peng et al., arXiv 2305.17651; with a task loss: HJ-Pruning, arXiv 2302.14132.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +19,7 @@ from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import ConfigError
 from espnet_kd.losses.sparsity import SparsityLagrangian, warmed_up_target
 from espnet_kd.pruning.config import PruningConfig
+from espnet_kd.pruning.fit import fitted_masks
 from espnet_kd.pruning.gates import EncoderGates, Masks
 from espnet_kd.pruning.sizes import (
     Count,
@@ -95,6 +96,18 @@ class StructuredPruning(nn.Module):
         assert isinstance(size, Tensor)
         sparsity: Tensor = 1.0 - size / self.original
         return sparsity
+
+    def sparsity_with(self, closed: Mapping[str, int]) -> float:
+        """Share of the target's measure that goes with so many closed units of each gate.
+
+        Counted on the whole encoder: the published formula forgets WavLM's position bias.
+        """
+        gone = self._size(self.gates.full_sizes()) - self._size(self.gates.sizes_with(closed))
+        return float(gone) / self.original
+
+    def masks(self) -> Masks:
+        """(U,) evaluation values by gate: as training left them, or fitted to the target."""
+        return fitted_masks(self) if self.options.fit_target else self.gates.eval().masks()
 
     def loss(self, updates_done: int) -> dict[str, Tensor]:
         """The Lagrangian's terms before update ``updates_done + 1``."""

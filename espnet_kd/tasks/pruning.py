@@ -83,7 +83,7 @@ def export_pruned(
     load_strictly(gates, states, "the epoch file")
     pruned, report = prune_encoder(
         student,
-        gates.eval().gates.masks(),
+        gates.masks(),
         exact=pruning.options.exact_statistics,
         macs_seconds=pruning.options.macs_seconds,
     )

@@ -84,7 +84,7 @@ prune() { # RUN FOLDER: make the pruned student of $seed_dir/RUN
     local run=$seed_dir/$1 folder=$seed_dir/$2
     local made_from=("$(cksum <"$run/config.yaml")" "$(cksum <"$run/latest.pth")")
     if is_done "$folder/.done_prune" "${made_from[@]}"; then return; fi
-    "$python" -m espnet_kd.bin.prune --exp "$run" --out "$folder"
+    "$python" -m espnet_kd.bin.prune --exp "$run" --out "$folder" --fit_target
     mark_done "$folder/.done_prune" "${made_from[@]}"
 }
 
