@@ -1,9 +1,9 @@
 """The size asked for, exactly: which of the least decided units to close or open after training.
 
-The published evaluation mask rounds every gate vector on its own, and a short training may leave the
-expectation beside its target; both show in a small model, where a head is a percent of everything.
-Here the units nearest to being decided otherwise change sides, whatever vector they belong to,
-until no change brings the encoder nearer to its target.
+The published evaluation mask rounds every gate vector on its own, and a short training may leave
+the expectation beside its target; both show in a small model, where a head is a percent of
+everything. Here the units nearest to being decided otherwise change sides, whatever vector they
+belong to, until no change brings the encoder nearer to its target.
 """
 
 from __future__ import annotations

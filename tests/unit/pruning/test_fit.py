@@ -55,7 +55,8 @@ def test_the_least_decided_units_change_sides(sparsity: float) -> None:
         elif closed[name] < gate.expected_closed():
             stayed += sorted_U[: closed[name]].tolist()
         assert closed[name] < len(sorted_U) or closed[name] == gate.expected_closed()
-    closing = sum(closed.values()) > sum(g.expected_closed() for _, g in pruning.gates.named_gates())
+    before = [gate.expected_closed() for _, gate in pruning.gates.named_gates()]
+    closing = sum(closed.values()) > sum(before)
     # But for the last steps, which take what still fits, no unit jumps the queue.
     best = min(stayed) if closing else max(stayed)
     late = [value for value in changed if (value > best if closing else value < best)]
