@@ -1,7 +1,8 @@
 """The encoder's arithmetic written down straightforwardly: a step without our short cuts.
 
-Same modules, same weights, same results; convolutions as torch has them, attention scores masked in
-the T x T plane, the softmax over a reused map taken by every layer that reuses it.
+Same modules, same weights, same results (but for the random numbers of dropout); convolutions as
+torch has them, attention scores masked in the T x T plane, the softmax over a reused map taken by
+every layer that reuses it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_kd.encoder import attention, channels_last, extractor, positions
+from espnet_kd.encoder import attention, channels_last, dropout, extractor, positions
 
 
 def _conv_BLC(x_BLC: Tensor, weight: Tensor, conv: nn.Conv1d) -> Tensor:
@@ -52,6 +53,7 @@ def straightforward() -> Iterator[None]:
     """Within the block our encoders compute the plain way."""
     with (
         mock.patch.object(channels_last, "suits", return_value=False),
+        mock.patch.object(dropout, "suits", return_value=False),
         mock.patch.object(extractor.ConvBlock, "forward", _block),
         mock.patch.object(positions, "conv_BLC", _conv_BLC),
         mock.patch.object(attention, "attention_map", _attention_map),

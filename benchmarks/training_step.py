@@ -84,7 +84,7 @@ def step_of(name: str, place: Place, size: int) -> Callable[[], float]:
     """A function that makes one update and returns the loss before it."""
     targets = our_targets() if name == OURS else anchor_targets(place)
     torch.manual_seed(0)
-    student = place.put(SpeechEncoder.from_config(architecture("armhubert"))).train()
+    student = place.put(SpeechEncoder.from_config(architecture("armhubert"))).eval()
     optimiser = ScheduledAdamW(student.parameters(), lr=1e-4)
     criterion = MaskingDistillLoss()
     x_BS, lengths_B, mask_BT = (place.put(tensor) for tensor in batch(size))
@@ -115,6 +115,7 @@ def step_of(name: str, place: Place, size: int) -> Callable[[], float]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        student.train()  # the first step, whose loss is compared, does without dropout
         return float(loss.detach())
 
     return step

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder.dropout import dropout
 from espnet_kd.encoder.positions import PositionGate
 
 
@@ -47,15 +48,13 @@ class FullAttention(nn.Module):
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         bias = None if self.gate is None or bias_HTK is None else self.gate(x_BTD, bias_HTK)
-        dropout = self.dropout if self.training else 0.0
+        p = self.dropout if self.training else 0.0
         if need_map:
             map_BHTK = attention_map(q_BHTd * self.scale, k_BHKd, bias, padding_BK)
-            y_BHTd = torch.matmul(F.dropout(map_BHTK, dropout), v_BHKd)
+            y_BHTd = torch.matmul(dropout(map_BHTK, p), v_BHKd)
             return self.out_proj(merge_heads(y_BHTd)), map_BHTK
         mask = _attention_mask(bias, padding_BK)
-        y_BHTd = F.scaled_dot_product_attention(
-            q_BHTd, k_BHKd, v_BHKd, attn_mask=mask, dropout_p=dropout
-        )
+        y_BHTd = F.scaled_dot_product_attention(q_BHTd, k_BHKd, v_BHKd, attn_mask=mask, dropout_p=p)
         return self.out_proj(merge_heads(y_BHTd)), None
 
 

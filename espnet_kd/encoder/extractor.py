@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_kd.encoder import channels_last
+from espnet_kd.encoder.dropout import Dropout
 from espnet_kd.encoder.gradient import scale_gradient
 
 
@@ -87,7 +88,7 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.norm = norm
         self.linear = linear
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, D)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_kd.encoder.attention import FullAttention, ReusedAttention, SharedMap
+from espnet_kd.encoder.dropout import Dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -42,7 +43,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.intermediate = nn.Linear(width, units)
         self.activation = ACTIVATIONS[activation]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(units, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class TransformerLayer(nn.Module):
         self.attention = attention
         self.feed_forward = feed_forward
         self.attention_norm, self.final_norm = norms
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm_first = norm_first
         self.offers_map = offers_map
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from espnet_kd.encoder import padding, parts
 from espnet_kd.encoder.checks import check_batch
 from espnet_kd.encoder.config import SpeechEncoderConfig
+from espnet_kd.encoder.dropout import Dropout
 from espnet_kd.encoder.factory import EncoderFactory
 from espnet_kd.encoder.gradient import depth_factor, scale_gradient
 from espnet_kd.encoder.layer import (
@@ -47,7 +48,7 @@ class SpeechEncoder(nn.Module):
         self.layers = factory.create_layers()
         self.time_reductions = factory.create_time_reductions()
         self.heads = factory.create_heads()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @classmethod
     def from_config(cls, config: SpeechEncoderConfig) -> SpeechEncoder:
