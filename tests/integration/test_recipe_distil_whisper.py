@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.running import Result, joined, killed_when, ran
 from tests.integration.toy_whisper import Toy, make_toy
 
 # A group of its own: its commands run in forks of one process that has the toolkits.
@@ -23,7 +20,7 @@ pytestmark = [
 ]
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs" / "commonvoice" / "distil_whisper1"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +46,10 @@ def command(toy: Toy, *options: str) -> list[str]:
 def run(toy: Toy) -> Run:
     """``run(*options)`` of the recipe from a folder that is not its own; output joined."""
 
-    def start(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(toy, *options),
-            cwd=toy.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+    def start(*options: str) -> Result:
+        return joined(command(toy, *options), toy.root)
 
     return start
-
-
-def ran(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +62,8 @@ def prepared(run: Run) -> str:
 def killed(prepared: str, toy: Toy) -> int:
     """Stage 3, everything of it killed after an epoch; returns the epochs that were saved."""
     train = toy.root / "exp" / "distil_whisper_hi" / "train"
-    with (toy.root / "killed.log").open("w") as log:
-        process = subprocess.Popen(
-            command(toy, "--stage", "3", "--stop_stage", "3"),
-            cwd=toy.root,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    while process.poll() is None and not (train / "1epoch.pth").exists():
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, (toy.root / "killed.log").read_text()[-4000:]
+    words = command(toy, "--stage", "3", "--stop_stage", "3")
+    killed_when(words, toy.root, (train / "1epoch.pth").exists)
     assert not (train / ".done").exists()
     return len(list(train.glob("*epoch.pth")))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import time
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.running import Result, joined, killed_when, ran
 from tests.integration.toy_librispeech import STUDENT, Toy, make_toy
 
 # A group of its own: its commands run in forks of one process that has the toolkits.
@@ -38,25 +38,13 @@ def command(toy: Toy, *options: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(toy: Toy) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(toy: Toy) -> Callable[..., Result]:
     """``run(*options)`` of the recipe from a folder that is not its own; output joined."""
 
-    def start(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(toy, *options),
-            cwd=toy.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+    def start(*options: str) -> Result:
+        return joined(command(toy, *options), toy.root)
 
     return start
-
-
-def ran(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +56,9 @@ def prepared(run) -> str:
 @pytest.fixture(scope="module")
 def killed(prepared: str, toy: Toy) -> int:
     """Stage 3, everything of it killed after an epoch; returns the epochs that were saved."""
-    with (toy.root / "killed.log").open("w") as log:
-        process = subprocess.Popen(
-            command(toy, "--stage", "3", "--stop_stage", "3"),
-            cwd=toy.root,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
     train = toy.root / "exp" / "armhubert_960h" / "train"
-    while process.poll() is None and not (train / "2epoch.pth").exists():
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, (toy.root / "killed.log").read_text()[-4000:]
+    words = command(toy, "--stage", "3", "--stop_stage", "3")
+    killed_when(words, toy.root, (train / "2epoch.pth").exists)
     assert not (train / ".done").exists()
     return len(list(train.glob("*epoch.pth")))
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +13,7 @@ import yaml
 
 from espnet_kd import load_model
 from espnet_kd.checkpoints.dphubert import read_projections
+from tests.integration.running import Result, joined, killed_when, ran
 from tests.integration.toy_librispeech import Toy, make_teacher, make_toy
 
 # A group of its own: its commands run in forks of one process that has the toolkits.
@@ -29,7 +26,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "egs" / "librispeech"
 EPOCHS = 4
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Result]
 
 
 def make_conf(folder: Path) -> None:
@@ -76,17 +73,10 @@ def command(toy: Toy, *options: str, recipe: str = "dphubert1") -> list[str]:
 def run(toy: Toy) -> Run:
     """``run(*options, recipe=...)`` from a folder that is not the recipe's; output joined."""
 
-    def start(*options: str, recipe: str = "dphubert1") -> subprocess.CompletedProcess[str]:
-        words = command(toy, *options, recipe=recipe)
-        joined = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.run(words, cwd=toy.root, check=False, **joined)
+    def start(*options: str, recipe: str = "dphubert1") -> Result:
+        return joined(command(toy, *options, recipe=recipe), toy.root)
 
     return start
-
-
-def ran(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +84,7 @@ def killed_at(toy: Toy) -> Callable[..., None]:
     """``killed_at(file, *options)``: kill the recipe and all of it when a file appears."""
 
     def kill(file: Path, *options: str) -> None:
-        log = toy.root / "killed.log"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                command(toy, *options),
-                cwd=toy.root,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        while process.poll() is None and not file.exists():
-            time.sleep(0.01)
-        assert process.poll() is None, log.read_text()[-4000:]
-        os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        killed_when(command(toy, *options), toy.root, file.exists)
 
     return kill
 

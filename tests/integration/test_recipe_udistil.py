@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.running import Result, joined, ran
 from tests.integration.toy_whisper import Toy, make_toy, second_recogniser
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs" / "masc" / "udistil1"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Result]
 LAYERS, FILTERS = "2-1 1-2", "none wer proxy conf"
 STUDENTS = {("2-1", "proxy"), ("2-1", "wer"), ("1-2", "none")}
 
@@ -34,7 +34,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Toy:
 def run(toy: Toy) -> Run:
     """``run(*options)`` of the recipe from a folder that is not its own; output joined."""
 
-    def start(*options: str) -> subprocess.CompletedProcess[str]:
+    def start(*options: str) -> Result:
         own = toy.options(
             train_source=f"table:{toy.root}/masc/clean_train.csv",
             valid_source=f"table:{toy.root}/masc/clean_dev.csv",
@@ -43,21 +43,9 @@ def run(toy: Toy) -> Run:
             proxy_text=toy.root / "second.txt",
             limits="wer=1000000 proxy=1000000 conf@0.5",
         )
-        return subprocess.run(
-            [str(RECIPE / "run.sh"), *own, *options],
-            cwd=toy.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        return joined([RECIPE / "run.sh", *own, *options], toy.root)
 
     return start
-
-
-def ran(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
 
 
 def exp_of(toy: Toy) -> Path:
