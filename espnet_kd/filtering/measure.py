@@ -140,6 +140,32 @@ class Measure(ABC):
         return {"measure": self.name}
 
 
+class ModelMeasure(Measure):
+    """A measure with one model, in the folder that one option names.
+
+    Args:
+        folder: of the model; a subclass loads it when the first label is scored.
+        options: of all measures.
+    """
+
+    option: ClassVar[str]
+    """Name of the option."""
+
+    def __init__(self, folder: str, options: MeasureOptions) -> None:
+        self.folder = folder
+        self.options = options
+
+    @classmethod
+    def from_options(cls, options: MeasureOptions) -> ModelMeasure:
+        """Needs :attr:`option`."""
+        options.need(cls.name, cls.option)
+        return cls(getattr(options, cls.option), options)
+
+    def signature(self) -> dict[str, Any]:
+        """See :meth:`Measure.signature`."""
+        return {**super().signature(), **chosen(self.options, self.option)}
+
+
 def chosen(options: MeasureOptions, *names: str) -> dict[str, Any]:
     """Some options as plain values, for a signature."""
     values = dataclasses.asdict(options)
