@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from espnet_kd.data.audio import AudioPolicy
+from espnet_kd.data.dataset_strings import parse_datasets
 from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
 from espnet_kd.data.label_merge import Prompts
 from espnet_kd.data.label_plan import PlanOptions
@@ -269,27 +270,56 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def splits_of(job: LabelJob) -> list[LabelJob]:
-    """One job for each split of ``train+validation``, each with a folder of its own.
+    """One job for each split of ``train+validation``, or for each data set of ``a+b`` with the
+    split, configuration and text column that belong to it; each with a folder of its own.
 
     Raises:
         DataDirError: a split is named twice or has no name.
+        ConfigError: data sets and what belongs to them are not equally many.
     """
-    if not isinstance(job.data, DatasetOptions):
+    data = job.data
+    if not isinstance(data, DatasetOptions):
         return [job]
-    names = job.data.dataset_split_name.split("+")
-    if len(names) == 1:
+    if "+" in data.dataset_name and not Path(data.dataset_name).exists():
+        parts = _data_sets(data)
+    else:
+        names = data.dataset_split_name.split("+")
+        parts = {name: dataclasses.replace(data, dataset_split_name=name) for name in names}
+        if not all(names) or len(parts) < len(names):
+            raise DataDirError(f"dataset_split_name {data.dataset_split_name!r} names no or equal "
+                               "splits; write e.g. train+validation")  # fmt: skip
+    if len(parts) == 1:
         return [job]
-    if not all(names) or len(set(names)) < len(names):
-        raise DataDirError(f"dataset_split_name {job.data.dataset_split_name!r} names no or equal "
-                           "splits; write e.g. train+validation")  # fmt: skip
     return [
-        dataclasses.replace(
-            job,
-            data=dataclasses.replace(job.data, dataset_split_name=name),
-            output_dir=str(job.folder / name),
-        )
-        for name in names
+        dataclasses.replace(job, data=part, output_dir=str(job.folder / name))
+        for name, part in parts.items()
     ]
+
+
+def _data_sets(data: DatasetOptions) -> dict[str, DatasetOptions]:
+    """Several data sets by the names of their folders, ``name-split``."""
+    only_default = data.dataset_split_name == DatasetOptions.dataset_split_name
+    found: dict[str, DatasetOptions] = {}
+    for part in parse_datasets(
+        data.dataset_name,
+        data.dataset_config_name,
+        None if only_default else data.dataset_split_name,
+        data.text_column_name,
+    ):
+        name = f"{Path(part.name).name}-{part.split}"
+        if name in found:
+            raise DataDirError(
+                f"dataset_name {data.dataset_name!r}: two of them would be labelled in {name}; "
+                "label them one by one, with an --output_dir each"
+            )
+        found[name] = dataclasses.replace(
+            data,
+            dataset_name=part.name,
+            dataset_config_name=part.config if data.dataset_config_name else None,
+            dataset_split_name=part.split,
+            text_column_name=part.text_column_name if data.text_column_name else None,
+        )
+    return found
 
 
 def check_gpus(ngpu: int) -> None:
