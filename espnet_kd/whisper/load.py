@@ -19,6 +19,7 @@ from espnet_kd.utils.files import atomic_folder
 from espnet_kd.utils.model_directory import read_json, read_safetensors
 from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import check_fit
+from espnet_kd.whisper.checkpoint_names import by_step, worst_first
 from espnet_kd.whisper.config import (
     CONFIG_FILE,
     check_tokenizer_config,
@@ -141,7 +142,20 @@ def _local_folder(
                 "model.safetensors and tokenizer files) or the name of a hub repository"
             )
         place = _download(str(folder), subfolder, revision, cache_dir)
+    _refuse_folder_of_checkpoints(place / subfolder)
     return place / subfolder
+
+
+def _refuse_folder_of_checkpoints(place: Path) -> None:
+    """A run's folder holds several models; which of them is meant is the user's to say."""
+    if (place / CONFIG_FILE).is_file() or not place.is_dir():
+        return
+    names = [path.name for path in place.iterdir() if path.is_dir()]
+    there = (worst_first(names) or by_step(names))[-1:]
+    if there:
+        raise CheckpointError(
+            f"{place} holds checkpoints, not one model; give one of them, e.g. {place / there[0]}"
+        )
 
 
 def _download(
