@@ -15,7 +15,7 @@ from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
 from espnet_kd.data.label_job import LabelJob, splits_of
 from espnet_kd.errors import ConfigError, DataDirError, MissingDependencyError
 from tests.unit.whisper import tiny
-from tests.unit.whisper.labelled import contents, job_of, rows, run
+from tests.unit.whisper.labelled import contents, job_of, kill_after, rows, run, stop_after
 
 RATE = 16000
 
@@ -174,6 +174,19 @@ def test_labels_of_a_dataset_and_of_its_stream_agree(saved, teacher, tmp_path):
         ["row_0", "row_1", "row_2"], ["row_3", "row_4"],
     ]  # fmt: skip
     assert [label["reference"] for label in labels] == ["one two three", None]
+
+
+def test_a_stream_that_was_killed_goes_on(saved, teacher, tmp_path, monkeypatch):
+    data = DatasetOptions(dataset_name=str(saved), streaming=True)
+    options = {"data": data, "plan": {"concatenate_audio": False}}
+    run(job_of(teacher, saved, tmp_path / "whole", **options))
+    job = job_of(teacher, saved, tmp_path / "killed", **options)
+    kill_after(monkeypatch, 2, job)
+    with monkeypatch.context() as patch:
+        decoded = stop_after(patch, 100)
+        run(job)
+    assert decoded == [1]  # of three batches of at most two rows
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_splits_have_folders_of_their_own(saved, teacher, tmp_path):
