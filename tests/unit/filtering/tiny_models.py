@@ -47,7 +47,7 @@ def text_encoder(folder: Path) -> Path:
     return _save(BertModel(_seeded(config)), folder, scale=20.0)
 
 
-def clap(folder: Path, *, fusion: bool = False) -> Path:
+def clap(folder: Path, *, fusion: bool = False, rate: int = 48000) -> Path:
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
     config = ClapConfig(
@@ -66,7 +66,8 @@ def clap(folder: Path, *, fusion: bool = False) -> Path:
     )  # fmt: skip
     path = _save(ClapModel(_seeded(config)), folder)
     ClapFeatureExtractor(
-        feature_size=8, sampling_rate=48000, hop_length=480, max_length_s=1, fft_window_size=1024,
+        feature_size=8, sampling_rate=rate, hop_length=rate // 100, max_length_s=1,
+        fft_window_size=1024,
         truncation="fusion" if fusion else "rand_trunc", padding="repeatpad",
     ).save_pretrained(folder)  # fmt: skip
     return path

@@ -86,7 +86,7 @@ def test_references_are_looked_at_before_training() -> None:
     english, chinese = (
         tiny_teacher().specials.prefix(language, "transcribe") for language in ("en", "zh")
     )
-    found, empty = validation(), Spoken(english, None, "[noise] ...")
+    found, empty = validation(), Spoken(english, None, "[noise]")
     found.check_references("dev", [empty, Spoken(chinese, None, "我们"), empty])
     with pytest.raises(DataDirError, match="validation set dev: no reference has a word"):
         found.check_references("dev", [empty, empty])

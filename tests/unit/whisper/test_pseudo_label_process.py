@@ -20,10 +20,10 @@ from tests.unit.whisper import tiny
 from tests.unit.whisper.decoded import stopping
 from tests.unit.whisper.labelled import contents, kaldi_dir, rows
 
-LENGTHS = (0.3, 0.6) * 8
-"""Pairs become segments of 0.9 s, written as audio: two speakers, 8 segments, a batch each."""
+LENGTHS = (0.3, 0.6) * 6
+"""Pairs become segments of 0.9 s, written as audio: two speakers, 6 segments, a batch each."""
 
-LONGEST = 160
+LONGEST = 96
 """Tokens of a label: the teacher never stops, so a batch takes a while."""
 
 
@@ -56,8 +56,8 @@ def whole_lines(shard: Path) -> list[bytes]:
 
 
 def kill_in_the_middle(process: subprocess.Popen[bytes], shard: Path, log: Path) -> None:
-    """SIGKILL as soon as two labels are on the disk."""
-    while len(whole_lines(shard)) < 2:
+    """SIGKILL as soon as a label is on the disk."""
+    while not whole_lines(shard):
         assert process.poll() is None, log.read_text()
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -99,12 +99,14 @@ def test_a_process_killed_from_outside_goes_on(tmp_path: Path) -> None:
     data = kaldi_dir(tmp_path / "speech", lengths=LENGTHS)
     killed, whole, log = tmp_path / "killed", tmp_path / "whole", tmp_path / "log"
     shard = killed / "labels.00.jsonl"
-    kill_in_the_middle(started(words_of(teacher, data, killed), log), shard, log)
+    with started(words_of(teacher, data, killed), log) as process:
+        kill_in_the_middle(process, shard, log)
     assert not (killed / "labels.jsonl").exists()
     done = mark(shard)
-    assert 2 <= len(done) < len(LENGTHS) // 2
+    assert 1 <= len(done) < len(LENGTHS) // 2
 
-    assert started(words_of(teacher, data, killed), log).wait() == 0, log.read_text()
+    # In this process: another one's imports would cost more than all the rest.
+    assert main(words_of(teacher, data, killed)) == 0
     assert main(words_of(teacher, data, whole)) == 0
     assert unmark(killed, done) == len(done)
     identifiers = [label["id"] for label in rows(killed)]
