@@ -139,8 +139,8 @@ class ClapEmbedder(Embedder):
             heard_S = resample(wave_S, RATE, rate) if rate != RATE else wave_S
             counts.append(math.ceil(len(heard_S) / self._extractor.nb_max_samples))
             pieces += np.array_split(heard_S, counts[-1])
-        directions = F.normalize(self._embed_pieces(pieces, rate), dim=-1).split(counts)
-        return torch.stack([parts_PD.mean(0) for parts_PD in directions])
+        directions_PD = F.normalize(self._embed_pieces(pieces, rate), dim=-1)
+        return torch.stack([of_one_PD.mean(0) for of_one_PD in torch.split(directions_PD, counts)])
 
     @torch.inference_mode()
     def _embed_pieces(self, pieces: Sequence[Wave], rate: int) -> Tensor:

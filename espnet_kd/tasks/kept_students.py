@@ -117,7 +117,7 @@ def reporters_seen() -> Iterator[list[Reporter]]:
     """Reporters that ESPnet's trainer makes within the block; it keeps them to itself."""
     made: list[Reporter] = []
 
-    class Seen(Reporter):  # type: ignore[misc]
+    class Seen(Reporter):
         def __init__(self, epoch: int = 0) -> None:
             super().__init__(epoch)
             made.append(self)
