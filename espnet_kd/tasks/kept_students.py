@@ -49,6 +49,7 @@ class StudentKeeper:
         self.model = model
         self.exp = exp
         self.phase, self.key, mode = criterion
+        self.criterion = f"{'val' if self.phase == 'valid' else self.phase}-{self.key}"
         self.higher_is_better = mode == "max"
         self.limits = limits
         self.seen: set[int] = set()
@@ -91,17 +92,19 @@ class StudentKeeper:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def _there(self) -> list[str]:
-        return [path.name for path in (self.exp / STUDENTS).glob("checkpoint-*") if path.is_dir()]
+        """Folders of ours; those of another criterion are an earlier run's."""
+        names = [path.name for path in (self.exp / STUDENTS).glob("checkpoint-*") if path.is_dir()]
+        found = [(name, CheckpointName.parse(name)) for name in names]
+        return [name for name, read in found if read and read.criterion in ("", self.criterion)]
 
     def _names(self, epoch: int, states: dict[str, torch.Tensor], reporter: Reporter) -> list[str]:
         step = int(states["num_updates"])
         names = [CheckpointName(step, epoch)]
         if reporter.has(self.phase, self.key, epoch):
-            part = "val" if self.phase == "valid" else self.phase
             # Reporter.get_value asks for the running epoch's, whatever epoch it is told.
             value = float(reporter.stats[epoch][self.phase][self.key])
             if math.isfinite(value):
-                names.append(CheckpointName(step, epoch, f"{part}-{self.key}", value))
+                names.append(CheckpointName(step, epoch, self.criterion, value))
         return [str(name) for name in names]
 
     def _too_many(self, names: list[str]) -> set[str]:

@@ -124,6 +124,16 @@ def test_a_killed_run_makes_up_for_what_it_missed(tmp_path: Path) -> None:
     assert not list((tmp_path / "students").glob(".*"))
 
 
+def test_folders_of_another_criterion_are_left_alone(tmp_path: Path) -> None:
+    """A loss is not compared with an error rate."""
+    earlier = tmp_path / "students" / "checkpoint-5-epoch-1-val-loss-0.500000"
+    earlier.mkdir(parents=True)
+    reporter = Reporter()
+    save_epoch(tmp_path, reporter, 1, 9.0)
+    keeper(tmp_path, StudentLimits(best=1)).update(reporter)
+    assert there(tmp_path) == sorted([earlier.name, best(1, 9.0)])
+
+
 def test_averages_are_no_epochs(tmp_path: Path) -> None:
     reporter = Reporter()
     save_epoch(tmp_path, reporter, 1, 9.0)
