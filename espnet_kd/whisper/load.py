@@ -94,7 +94,7 @@ def load_whisper(
     config = read_config(place)
     generation = read_generation_config(place)
     extractor = read_feature_extractor(place)
-    tokenizer = _read_tokenizer(place)
+    tokenizer = read_tokenizer(place)
     specials = SpecialIds.of(
         tokenizer, is_multilingual=getattr(generation, "is_multilingual", None)
     )
@@ -180,7 +180,12 @@ def _download(
         ) from None
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """The ``WhisperTokenizerFast`` of a directory, whatever class its files name.
+
+    Raises:
+        CheckpointError: files missing or damaged, or they name code to run.
+    """
     from transformers import WhisperTokenizerFast
 
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):

@@ -10,7 +10,7 @@ import torch
 from espnet.nets.batch_beam_search import BatchBeamSearch
 
 from espnet_kd.bin.whisper_token_list import main as write_tokens
-from espnet_kd.errors import AudioError, ConfigError, WhisperError
+from espnet_kd.errors import AudioError, CheckpointError, ConfigError, WhisperError
 from espnet_kd.tasks.whisper_asr_decoder import KDWhisperDecoder
 from espnet_kd.tasks.whisper_asr_encoder import KDWhisperEncoder
 from espnet_kd.tasks.whisper_asr_preprocessor import KDWhisperPreprocessor
@@ -168,6 +168,11 @@ def test_english_only_and_multilingual_are_not_mixed_up(folder: Path, tmp_path: 
         KDWhisperDecoder(VOCABULARY - 1, 32, str(folder))
     with pytest.raises(WhisperError, match="a multilingual model needs a language"):
         KDWhisperPreprocessor(True, **{**common, "bpemodel": str(folder)})
+    settings = Path(english) / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace("{", '{"auto_map": {"x": "evil"},', 1))
+    with pytest.raises(CheckpointError, match="names code to run"):
+        KDWhisperPreprocessor(True, **common)
+    assert write_tokens(["--model", english, "--out", str(tokens)]) == 1
 
 
 def test_preprocessor_writes_the_prefix(folder: Path, tmp_path: Path) -> None:
