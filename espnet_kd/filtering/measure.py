@@ -26,6 +26,10 @@ class Item:
     recordings: Recordings | None = None
     """Audio of its folder; None without wav.scp."""
 
+    def speech(self) -> str:
+        """Tells the speech from that of other data with the same ids, without opening it."""
+        return f"{self.label.duration:.4f} {' '.join(self.label.source_ids)}"
+
     def wave(self) -> Wave:
         """The utterance's audio, (S,) float32 at 16 kHz.
 

@@ -58,7 +58,7 @@ class HeardOpinion(SecondOpinion):
 
     def texts(self, items: Sequence[Item]) -> list[str | None]:
         """Decode what is not remembered yet."""
-        known = {} if self._log is None else self._log.records
+        known = self._known(items)
         new = [item for item in items if item.label.id not in known]
         heard: dict[str, str] = {}
         if new:
@@ -67,11 +67,21 @@ class HeardOpinion(SecondOpinion):
             texts = self._system.transcribe([item.wave() for item in new])
             heard = {item.label.id: text for item, text in zip(new, texts, strict=True)}
             if self._log is not None:
-                self._log.append({"id": key, "text": text} for key, text in heard.items())
-        return [
-            heard[item.label.id] if item.label.id in heard else known[item.label.id]["text"]
-            for item in items
-        ]
+                self._log.append(
+                    {"id": item.label.id, "text": heard[item.label.id], "speech": item.speech()}
+                    for item in new
+                )
+        return [(known | heard)[item.label.id] for item in items]
+
+    def _known(self, items: Sequence[Item]) -> dict[str, str]:
+        """Texts that were heard before, in the same speech."""
+        records = {} if self._log is None else self._log.records
+        pairs = ((item, records.get(item.label.id)) for item in items)
+        return {
+            item.label.id: record["text"]
+            for item, record in pairs
+            if record is not None and record.get("speech") == item.speech()
+        }
 
 
 def opinion_of(options: MeasureOptions, measure: str) -> SecondOpinion:

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_kd.errors import CheckpointError, ConfigError, MissingDependencyError, WhisperError
+from espnet_kd.errors import (
+    CheckpointError,
+    ConfigError,
+    DataDirError,
+    MissingDependencyError,
+    WhisperError,
+)
 from espnet_kd.filtering import Item, MeasureOptions, build_measure
 from espnet_kd.filtering.asr_systems import load_asr
 from espnet_kd.filtering.embedders import ClapEmbedder, SonarEmbedder, sonar_names
@@ -120,6 +126,9 @@ def test_proxy_model_is_asked_once(whisper, tmp_path):
     assert all(score.value is not None for score in first)
     again = build_measure("proxy", options)
     assert again.score(items(*(item.label for item in labels))) == first  # no audio is needed
+    other = make_label("a", "one", duration=1.2)  # of other data, with the same id
+    with pytest.raises(DataDirError, match=r"a: its folder has no wav\.scp"):
+        again.score(items(other))
 
 
 def test_proxy_model_hears_long_audio_whole(whisper):
@@ -307,8 +316,6 @@ def test_sonar_names():
 
 
 def test_labels_without_audio_say_so(tmp_path):
-    from espnet_kd.errors import DataDirError
-
     label_folder(tmp_path / "labels", [make_label()], audio=False)
     with pytest.raises(DataDirError, match=r"u0.*no wav\.scp"):
         Item(make_label()).wave()
