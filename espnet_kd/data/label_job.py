@@ -20,6 +20,7 @@ from espnet_kd.data.speech_source import KaldiSource, SpeechSource
 from espnet_kd.errors import ConfigError, DataDirError, KDError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
+from espnet_kd.utils.stamps import stamp_of_folder
 from espnet_kd.whisper.ct2 import (
     CTranslate2Backend,
     convert_to_ctranslate2,
@@ -33,6 +34,9 @@ from espnet_kd.whisper.load import WhisperBundle, load_whisper
 OPTIONS = "options.json"
 _PLACES = ("output_dir", "model.ctranslate2_dir")
 """Options that change no label."""
+
+_WEIGHTS = "model.weights"
+"""Stamp of the teacher's weights, beside the options."""
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
@@ -158,8 +162,11 @@ class LabelJob:
         problems = [
             f"{key} was {earlier.get(key)!r} and is now {own.get(key)!r}"
             for key in dict.fromkeys((*earlier, *own))
-            if earlier.get(key) != own.get(key) and key not in _PLACES
+            if earlier.get(key) != own.get(key) and key not in (*_PLACES, _WEIGHTS)
         ]
+        stamps = {earlier.get(_WEIGHTS), own[_WEIGHTS]} - {None, ""}  # gone, or a name on the hub
+        if not problems and len(stamps) == 2:
+            problems.append(f"{self.model.model_name_or_path} has other weights than then")
         if problems:
             raise ConfigError(
                 f"{self.folder} was begun with other options; repeat them, or choose another "
@@ -174,7 +181,7 @@ class LabelJob:
     def _options(self) -> dict[str, Any]:
         """All options as JSON holds them, with dotted names."""
         values: dict[str, Any] = json.loads(json.dumps(_flat(dataclasses.asdict(self))))
-        return values
+        return {**values, _WEIGHTS: stamp_of_folder(self.model.model_name_or_path)}
 
     def source(self) -> SpeechSource:
         """Open the data.

@@ -13,6 +13,7 @@ from espnet_kd.data.audio import Wave
 from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.data.recordings import Recordings
 from espnet_kd.errors import ConfigError, DataDirError
+from espnet_kd.utils.stamps import stamp_of_folder
 from espnet_kd.whisper.wer_filter import Score
 
 
@@ -167,7 +168,8 @@ class ModelMeasure(Measure):
 
     def signature(self) -> dict[str, Any]:
         """See :meth:`Measure.signature`."""
-        return {**super().signature(), **chosen(self.options, self.option)}
+        weights = stamp_of_folder(self.folder)
+        return {**super().signature(), **chosen(self.options, self.option), "weights": weights}
 
 
 def chosen(options: MeasureOptions, *names: str) -> dict[str, Any]:

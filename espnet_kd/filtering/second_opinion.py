@@ -14,6 +14,7 @@ from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.filtering.asr_systems import ASRSystem, load_asr
 from espnet_kd.filtering.measure import Item, MeasureOptions, chosen
+from espnet_kd.utils.stamps import stamp_of_folder
 
 
 class SecondOpinion(ABC):
@@ -54,6 +55,7 @@ class HeardOpinion(SecondOpinion):
         if options.cache is not None:
             settings = {"model": str(Path(folder).resolve()), "language": options.language}
             key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+            settings["weights"] = stamp_of_folder(folder)
             self._log = RecordLog(options.cache / f"texts-{key}.jsonl", settings)
 
     def texts(self, items: Sequence[Item]) -> list[str | None]:
@@ -102,6 +104,8 @@ def opinion_of(options: MeasureOptions, measure: str) -> SecondOpinion:
 def opinion_signature(options: MeasureOptions) -> dict[str, Any]:
     """For the cache of scores: the system, and a file's content."""
     found = chosen(options, "proxy_text", "proxy_model")
+    if options.proxy_model:
+        found["proxy_weights"] = stamp_of_folder(options.proxy_model)
     if options.proxy_text and options.proxy_text.is_file():
         found["proxy_sha256"] = hashlib.sha256(options.proxy_text.read_bytes()).hexdigest()
     return found

@@ -193,6 +193,19 @@ def test_other_options_need_another_folder(teacher, data, whole):
     ]
 
 
+def test_a_teacher_that_was_trained_again_needs_another_folder(data, tmp_path):
+    teacher = tiny.tiny_whisper(tmp_path / "teacher", max_source_positions=50)
+    job = job_of(teacher, data, tmp_path / "labels")
+    job.folder.mkdir()
+    job.remember()
+    job.compare()
+    tiny.tiny_whisper(teacher, max_source_positions=50, seed=1)
+    with pytest.raises(ConfigError, match="teacher has other weights than then"):
+        job.compare()
+    (teacher / "model.safetensors").unlink()  # no longer needed where all is labelled
+    job.compare()
+
+
 def test_totals_are_told(whole, teacher, data):
     text = str(run(job_of(teacher, data, whole)))
     assert text.startswith("5 segments (0.00 h, 9 utterances, 30 tokens): ")
