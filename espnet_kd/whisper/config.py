@@ -75,8 +75,8 @@ def read_generation_config(folder: Path) -> Any | None:
     if not file.is_file():
         return None
     usual = (key for key in vars(GenerationConfig()) if not key.startswith("_"))
-    hidden = ("_from_model_config", "_commit_hash", "transformers_version", "use_scan")
-    values = _select(_read(file), (*usual, *WHISPER_GENERATION), hidden, file)
+    unused = ("_from_model_config", "_commit_hash", "forced_decoder_ids", "use_scan")
+    values = _select(_read(file), (*usual, *WHISPER_GENERATION), unused, file)
     with problems_of(str(file)):
         config = GenerationConfig.from_dict(values)
     forget_forced_tokens(config)
