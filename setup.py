@@ -64,6 +64,7 @@ EXTRAS = {
         "onnxruntime>=1.18",
         "openai-whisper>=20250625",
         "faster-whisper>=1.1",
+        "datasets>=3,<5",
         "hypothesis>=6.100",
         "ruff>=0.12",
         "mypy>=1.11",

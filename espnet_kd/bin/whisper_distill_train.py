@@ -3,6 +3,9 @@
 ``python -m espnet_kd.bin.whisper_distill_train --config conf/distil_whisper/... --student DIR
 --teacher DIR --train_dir DIR --valid_dir DIR --output_dir EXP``
 
+EXP/students holds the best epochs as Hugging Face folders while the run goes on, EXP/student their
+mean at its end, EXP/student_last the last epoch.
+
 The task is imported at the top, so that spawned processes of multi-GPU training have it.
 """
 

@@ -59,7 +59,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--data_dir", help="Kaldi folder (wav.scp, utt2spk; segments and text if there are any)")
     add("--use_speakers", type=boolean, default=True, help="false: all count as one speaker's")
-    add("--dataset_name", help="saved dataset, folder of audio files, or name on the hub")
+    add("--dataset_name", help="saved dataset, folder of audio files, or name on the hub; several "
+        "joined by + have a configuration, split and text column each, joined likewise",
+        )  # fmt: skip
     add("--dataset_config_name", help="configuration of a dataset on the hub")
     add("--dataset_split_name", default="train", help="split, or several joined by +")
     add("--streaming", type=boolean, default=False, help="read while it is downloaded")

@@ -28,16 +28,12 @@ def write_token_list(model: Path, out: Path) -> None:
     """Write one token a line, in the order of their ids.
 
     Raises:
-        CheckpointError: there is no tokenizer.
+        CheckpointError: there is no tokenizer, or a damaged one.
     """
-    from transformers import WhisperTokenizerFast
-
-    from espnet_kd.errors import CheckpointError
     from espnet_kd.utils.files import write_text
+    from espnet_kd.whisper.load import read_tokenizer
 
-    if not (model / "tokenizer.json").is_file() and not (model / "vocab.json").is_file():
-        raise CheckpointError(f"{model}: no tokenizer.json; give the folder of a Whisper")
-    tokenizer = WhisperTokenizerFast.from_pretrained(str(model))
+    tokenizer = read_tokenizer(model)
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     write_text(out, "".join(f"{token}\n" for token in tokens))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from espnet_kd.data.audio import AudioPolicy
+from espnet_kd.data.dataset_strings import parse_datasets
 from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
 from espnet_kd.data.label_merge import Prompts
 from espnet_kd.data.label_plan import PlanOptions
@@ -19,6 +20,7 @@ from espnet_kd.data.speech_source import KaldiSource, SpeechSource
 from espnet_kd.errors import ConfigError, DataDirError, KDError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
+from espnet_kd.utils.stamps import stamp_of_folder
 from espnet_kd.whisper.ct2 import (
     CTranslate2Backend,
     convert_to_ctranslate2,
@@ -32,6 +34,9 @@ from espnet_kd.whisper.load import WhisperBundle, load_whisper
 OPTIONS = "options.json"
 _PLACES = ("output_dir", "model.ctranslate2_dir")
 """Options that change no label."""
+
+_WEIGHTS = "model.weights"
+"""Stamp of the teacher's weights, beside the options."""
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
@@ -157,8 +162,11 @@ class LabelJob:
         problems = [
             f"{key} was {earlier.get(key)!r} and is now {own.get(key)!r}"
             for key in dict.fromkeys((*earlier, *own))
-            if earlier.get(key) != own.get(key) and key not in _PLACES
+            if earlier.get(key) != own.get(key) and key not in (*_PLACES, _WEIGHTS)
         ]
+        stamps = {earlier.get(_WEIGHTS), own[_WEIGHTS]} - {None, ""}  # gone, or a name on the hub
+        if not problems and len(stamps) == 2:
+            problems.append(f"{self.model.model_name_or_path} has other weights than then")
         if problems:
             raise ConfigError(
                 f"{self.folder} was begun with other options; repeat them, or choose another "
@@ -173,7 +181,7 @@ class LabelJob:
     def _options(self) -> dict[str, Any]:
         """All options as JSON holds them, with dotted names."""
         values: dict[str, Any] = json.loads(json.dumps(_flat(dataclasses.asdict(self))))
-        return values
+        return {**values, _WEIGHTS: stamp_of_folder(self.model.model_name_or_path)}
 
     def source(self) -> SpeechSource:
         """Open the data.
@@ -269,27 +277,56 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def splits_of(job: LabelJob) -> list[LabelJob]:
-    """One job for each split of ``train+validation``, each with a folder of its own.
+    """One job for each split of ``train+validation``, or for each data set of ``a+b`` with the
+    split, configuration and text column that belong to it; each with a folder of its own.
 
     Raises:
         DataDirError: a split is named twice or has no name.
+        ConfigError: data sets and what belongs to them are not equally many.
     """
-    if not isinstance(job.data, DatasetOptions):
+    data = job.data
+    if not isinstance(data, DatasetOptions):
         return [job]
-    names = job.data.dataset_split_name.split("+")
-    if len(names) == 1:
+    if "+" in data.dataset_name and not Path(data.dataset_name).exists():
+        parts = _data_sets(data)
+    else:
+        names = data.dataset_split_name.split("+")
+        parts = {name: dataclasses.replace(data, dataset_split_name=name) for name in names}
+        if not all(names) or len(parts) < len(names):
+            raise DataDirError(f"dataset_split_name {data.dataset_split_name!r} names no or equal "
+                               "splits; write e.g. train+validation")  # fmt: skip
+    if len(parts) == 1:
         return [job]
-    if not all(names) or len(set(names)) < len(names):
-        raise DataDirError(f"dataset_split_name {job.data.dataset_split_name!r} names no or equal "
-                           "splits; write e.g. train+validation")  # fmt: skip
     return [
-        dataclasses.replace(
-            job,
-            data=dataclasses.replace(job.data, dataset_split_name=name),
-            output_dir=str(job.folder / name),
-        )
-        for name in names
+        dataclasses.replace(job, data=part, output_dir=str(job.folder / name))
+        for name, part in parts.items()
     ]
+
+
+def _data_sets(data: DatasetOptions) -> dict[str, DatasetOptions]:
+    """Several data sets by the names of their folders, ``name-split``."""
+    only_default = data.dataset_split_name == DatasetOptions.dataset_split_name
+    found: dict[str, DatasetOptions] = {}
+    for part in parse_datasets(
+        data.dataset_name,
+        data.dataset_config_name,
+        None if only_default else data.dataset_split_name,
+        data.text_column_name,
+    ):
+        name = f"{Path(part.name).name}-{part.split}"
+        if name in found:
+            raise DataDirError(
+                f"dataset_name {data.dataset_name!r}: two of them would be labelled in {name}; "
+                "label them one by one, with an --output_dir each"
+            )
+        found[name] = dataclasses.replace(
+            data,
+            dataset_name=part.name,
+            dataset_config_name=part.config if data.dataset_config_name else None,
+            dataset_split_name=part.split,
+            text_column_name=part.text_column_name if data.text_column_name else None,
+        )
+    return found
 
 
 def check_gpus(ngpu: int) -> None:

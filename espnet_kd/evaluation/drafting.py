@@ -20,6 +20,7 @@ from espnet_kd.evaluation.whisper_runs import (
     signature,
 )
 from espnet_kd.utils.progress import Progress
+from espnet_kd.utils.stamps import stamp_of_model
 from espnet_kd.whisper.draft import make_draft
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, Transcriber, Wave
@@ -47,7 +48,11 @@ def compare_drafted(
     options = dataclasses.replace(plan.decode, num_beams=1, begin_suppress=False)
     plain, drafted = Transcriber(teacher, options), Transcriber(teacher, options, draft)
     stem = f"{file_stem(teacher.name, data)}_drafted_by_{student.name}"
-    settings = {**signature(teacher.name, data, plan), "assistant": student.name}
+    settings = {
+        **signature(teacher.name, teacher, data, plan),
+        "assistant": student.name,
+        "assistant_weights": stamp_of_model(student.model),
+    }
     log = RecordLog(out / f"{stem}_predictions.jsonl", settings)
     recordings = open_recordings(data.folder, plan.policy)
     _decode_both(plain, drafted, recordings, log, stem)

@@ -17,6 +17,7 @@ from espnet_kd.evaluation.transcripts import score_transcripts
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.progress import Progress
+from espnet_kd.utils.stamps import stamp_of_model
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.normalisers import NO_SPACES, make_normaliser, spelling_of
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber, Transcript, Wave
@@ -98,7 +99,8 @@ def evaluate(
     recordings = open_recordings(data.folder, plan.policy)
     references = read_references(data.folder, recordings)
     transcriber = Transcriber(bundle, plan.decode)
-    log = RecordLog(out / f"{stem}_predictions.jsonl", signature(model_id, data, plan))
+    settings = signature(model_id, bundle, data, plan)
+    log = RecordLog(out / f"{stem}_predictions.jsonl", settings)
     recognise(transcriber, recordings, log, plan, stem, references)
     # A folder may have lost utterances since the run that was stopped.
     records = [log.records[key] for key in recordings.utterances]
@@ -185,11 +187,14 @@ def read_references(folder: Path, recordings: Recordings) -> dict[str, str]:
     return {key: texts[key] for key in recordings.utterances}
 
 
-def signature(model_id: str, data: DataSet, plan: EvaluationPlan) -> dict[str, Any]:
-    """What predictions depend on."""
+def signature(
+    model_id: str, bundle: WhisperBundle, data: DataSet, plan: EvaluationPlan
+) -> dict[str, Any]:
+    """What predictions depend on; a model that was trained again makes others."""
     values = dataclasses.asdict(plan)
     values.pop("normaliser")
-    return {"model": model_id, "data": str(data.folder.resolve()), **values}
+    weights = stamp_of_model(bundle.model)
+    return {"model": model_id, "weights": weights, "data": str(data.folder.resolve()), **values}
 
 
 def _batches(

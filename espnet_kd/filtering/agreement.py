@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from espnet_kd.errors import WhisperError
-from espnet_kd.filtering.measure import Item, Measure, MeasureOptions, chosen
+from espnet_kd.filtering.measure import Item, Measure, MeasureOptions, ModelMeasure
 from espnet_kd.filtering.second_opinion import SecondOpinion, opinion_of, opinion_signature
 from espnet_kd.filtering.texts import LabelTexts
 from espnet_kd.whisper.wer_filter import Score, word_error_percent
@@ -57,7 +57,7 @@ class ProxyWER(Measure):
         )
 
 
-class StudentAgreement(Measure):
+class StudentAgreement(ModelMeasure):
     """Share of the label's tokens that a student would have chosen itself, given those before.
 
     One forward pass per batch, no decoding. Text and end tokens count; prefix and timestamps do
@@ -67,22 +67,8 @@ class StudentAgreement(Measure):
     name = "agreement"
     higher_is_better = True
     about = "share of the label's tokens that a student chooses too; needs --student and audio"
-
-    def __init__(self, folder: str, options: MeasureOptions) -> None:
-        self.folder = folder
-        self.options = options
-        self._bundle: Any = None
-
-    @classmethod
-    def from_options(cls, options: MeasureOptions) -> StudentAgreement:
-        """Needs ``student``."""
-        options.need(cls.name, "student")
-        assert options.student is not None
-        return cls(options.student, options)
-
-    def signature(self) -> dict[str, Any]:
-        """See :meth:`Measure.signature`."""
-        return {**super().signature(), **chosen(self.options, "student")}
+    option = "student"
+    _bundle: Any = None
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         """See :meth:`Measure.score`."""

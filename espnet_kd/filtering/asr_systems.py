@@ -5,11 +5,13 @@ Shape suffix: S samples.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from espnet_kd.data.audio import Wave
@@ -20,6 +22,7 @@ from espnet_kd.filtering.pretrained import (
     load_tokenizer,
     read_model_type,
 )
+from espnet_kd.whisper.splitting import quiet_cuts
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber
 
 LONGEST = DecodeOptions.max_length
@@ -58,7 +61,7 @@ class WhisperSystem(ASRSystem):
 
 
 class CTranslate2System(ASRSystem):
-    """Greedy Whisper through CTranslate2; audio must fit its window."""
+    """Greedy Whisper through CTranslate2; longer audio than its window is cut where it is quiet."""
 
     def __init__(self, folder: str, options: MeasureOptions) -> None:
         from espnet_kd.whisper.ct2 import CTranslate2Backend, load_converted
@@ -71,7 +74,13 @@ class CTranslate2System(ASRSystem):
         self._language = options.language
 
     def transcribe(self, waves: Sequence[Wave]) -> list[str]:
-        """One batch."""
+        """One batch of all pieces."""
+        most = self._bundle.feature_extractor.n_samples
+        pieces = [np.split(wave_S, quiet_cuts(wave_S, most)) for wave_S in waves]
+        texts = iter(self._decode([piece for parts in pieces for piece in parts]))
+        return [" ".join(itertools.islice(texts, len(parts))).strip() for parts in pieces]
+
+    def _decode(self, waves: Sequence[Wave]) -> list[str]:
         from espnet_kd.whisper.features import log_mel
         from espnet_kd.whisper.label_text import plain_text
 

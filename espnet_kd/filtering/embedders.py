@@ -1,16 +1,19 @@
 """Embeddings of speech and text in one space, from the sonar-space package or from a directory.
 
-Shapes: B batch, D width, S samples, T tokens.
+Shapes: B batch, D width, P pieces, S samples, T tokens.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from espnet_kd.data.audio import Wave, resample
 from espnet_kd.errors import ConfigError, MissingDependencyError
@@ -123,12 +126,27 @@ class ClapEmbedder(Embedder):
         )
         return found
 
-    @torch.inference_mode()
     def embed_speech(self, waves: Sequence[Wave]) -> Tensor:
-        """See :meth:`Embedder.embed_speech`; resampled to the model's rate."""
+        """See :meth:`Embedder.embed_speech`; resampled to the model's rate.
+
+        What is longer than the model hears at once is embedded in equal pieces, and the mean of
+        their directions counts: the extractor itself would hear a random stretch of it.
+        """
         rate = int(self._extractor.sampling_rate)
-        resampled = [resample(wave_S, RATE, rate) if rate != RATE else wave_S for wave_S in waves]
-        inputs = self._extractor(resampled, sampling_rate=rate, return_tensors="pt")
+        pieces: list[Wave] = []
+        counts: list[int] = []
+        for wave_S in waves:
+            heard_S = resample(wave_S, RATE, rate) if rate != RATE else wave_S
+            counts.append(math.ceil(len(heard_S) / self._extractor.nb_max_samples))
+            pieces += np.array_split(heard_S, counts[-1])
+        directions_PD = F.normalize(self._embed_pieces(pieces, rate), dim=-1)
+        return torch.stack([of_one_PD.mean(0) for of_one_PD in torch.split(directions_PD, counts)])
+
+    @torch.inference_mode()
+    def _embed_pieces(self, pieces: Sequence[Wave], rate: int) -> Tensor:
+        inputs = self._extractor(list(pieces), sampling_rate=rate, return_tensors="pt")
+        # No piece is longer; the extractor says so of a random one, for the sake of training.
+        inputs["is_longer"] = torch.zeros_like(torch.as_tensor(inputs["is_longer"]))
         found: Tensor = self._model.get_audio_features(**inputs.to(self._model.device))
         return found
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from espnet_kd.filtering.measure import Item, Measure, MeasureOptions, chosen
+from espnet_kd.filtering.measure import Item, ModelMeasure
 from espnet_kd.filtering.pretrained import load_model, load_tokenizer
 from espnet_kd.whisper.wer_filter import Score
 
 
-class LanguageModelNLL(Measure):
+class LanguageModelNLL(ModelMeasure):
     """Mean of ``-log p`` over the label's tokens, in nats per token.
 
     A token is scored where something stands before it: all of them where the tokenizer has a
@@ -27,22 +27,8 @@ class LanguageModelNLL(Measure):
     name = "nnll"
     higher_is_better = False
     about = "nats per token of the label under a causal language model; needs --lm"
-
-    def __init__(self, folder: str, options: MeasureOptions) -> None:
-        self.folder = folder
-        self.options = options
-        self._loaded: tuple[Any, Any] | None = None
-
-    @classmethod
-    def from_options(cls, options: MeasureOptions) -> LanguageModelNLL:
-        """Needs ``lm``."""
-        options.need(cls.name, "lm")
-        assert options.lm is not None
-        return cls(options.lm, options)
-
-    def signature(self) -> dict[str, Any]:
-        """See :meth:`Measure.signature`."""
-        return {**super().signature(), **chosen(self.options, "lm")}
+    option = "lm"
+    _loaded: tuple[Any, Any] | None = None
 
     @torch.inference_mode()
     def score(self, items: Sequence[Item]) -> list[Score]:

@@ -13,6 +13,7 @@ from espnet_kd.data.audio import Wave
 from espnet_kd.data.pseudo_labels import PseudoLabel
 from espnet_kd.data.recordings import Recordings
 from espnet_kd.errors import ConfigError, DataDirError
+from espnet_kd.utils.stamps import stamp_of_folder
 from espnet_kd.whisper.wer_filter import Score
 
 
@@ -25,6 +26,10 @@ class Item:
 
     recordings: Recordings | None = None
     """Audio of its folder; None without wav.scp."""
+
+    def speech(self) -> str:
+        """Tells the speech from that of other data with the same ids, without opening it."""
+        return f"{self.label.duration:.4f} {' '.join(self.label.source_ids)}"
 
     def wave(self) -> Wave:
         """The utterance's audio, (S,) float32 at 16 kHz.
@@ -138,6 +143,33 @@ class Measure(ABC):
     def signature(self) -> dict[str, Any]:
         """What scores depend on, for the cache: another signature, other scores."""
         return {"measure": self.name}
+
+
+class ModelMeasure(Measure):
+    """A measure with one model, in the folder that one option names.
+
+    Args:
+        folder: of the model; a subclass loads it when the first label is scored.
+        options: of all measures.
+    """
+
+    option: ClassVar[str]
+    """Name of the option."""
+
+    def __init__(self, folder: str, options: MeasureOptions) -> None:
+        self.folder = folder
+        self.options = options
+
+    @classmethod
+    def from_options(cls, options: MeasureOptions) -> ModelMeasure:
+        """Needs :attr:`option`."""
+        options.need(cls.name, cls.option)
+        return cls(getattr(options, cls.option), options)
+
+    def signature(self) -> dict[str, Any]:
+        """See :meth:`Measure.signature`."""
+        weights = stamp_of_folder(self.folder)
+        return {**super().signature(), **chosen(self.options, self.option), "weights": weights}
 
 
 def chosen(options: MeasureOptions, *names: str) -> dict[str, Any]:

@@ -66,6 +66,6 @@ def _record(item: Item, score: Score) -> dict[str, object]:
 def _fingerprint(item: Item) -> str:
     """Changes when what is scored changes."""
     label = item.label
-    scored = [label.text, label.whisper_transcript, label.reference, label.avg_logprob,
-              label.mean_entropy]  # fmt: skip
+    scored = [label.text, label.whisper_transcript, label.token_ids, label.language,
+              label.reference, label.avg_logprob, label.mean_entropy, item.speech()]  # fmt: skip
     return hashlib.sha256(json.dumps(scored).encode()).hexdigest()[:12]

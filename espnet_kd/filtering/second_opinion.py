@@ -14,6 +14,7 @@ from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.wer import read_text
 from espnet_kd.filtering.asr_systems import ASRSystem, load_asr
 from espnet_kd.filtering.measure import Item, MeasureOptions, chosen
+from espnet_kd.utils.stamps import stamp_of_folder
 
 
 class SecondOpinion(ABC):
@@ -54,11 +55,12 @@ class HeardOpinion(SecondOpinion):
         if options.cache is not None:
             settings = {"model": str(Path(folder).resolve()), "language": options.language}
             key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+            settings["weights"] = stamp_of_folder(folder)
             self._log = RecordLog(options.cache / f"texts-{key}.jsonl", settings)
 
     def texts(self, items: Sequence[Item]) -> list[str | None]:
         """Decode what is not remembered yet."""
-        known = {} if self._log is None else self._log.records
+        known = self._known(items)
         new = [item for item in items if item.label.id not in known]
         heard: dict[str, str] = {}
         if new:
@@ -67,11 +69,21 @@ class HeardOpinion(SecondOpinion):
             texts = self._system.transcribe([item.wave() for item in new])
             heard = {item.label.id: text for item, text in zip(new, texts, strict=True)}
             if self._log is not None:
-                self._log.append({"id": key, "text": text} for key, text in heard.items())
-        return [
-            heard[item.label.id] if item.label.id in heard else known[item.label.id]["text"]
-            for item in items
-        ]
+                self._log.append(
+                    {"id": item.label.id, "text": heard[item.label.id], "speech": item.speech()}
+                    for item in new
+                )
+        return [(known | heard)[item.label.id] for item in items]
+
+    def _known(self, items: Sequence[Item]) -> dict[str, str]:
+        """Texts that were heard before, in the same speech."""
+        records = {} if self._log is None else self._log.records
+        pairs = ((item, records.get(item.label.id)) for item in items)
+        return {
+            item.label.id: record["text"]
+            for item, record in pairs
+            if record is not None and record.get("speech") == item.speech()
+        }
 
 
 def opinion_of(options: MeasureOptions, measure: str) -> SecondOpinion:
@@ -92,6 +104,8 @@ def opinion_of(options: MeasureOptions, measure: str) -> SecondOpinion:
 def opinion_signature(options: MeasureOptions) -> dict[str, Any]:
     """For the cache of scores: the system, and a file's content."""
     found = chosen(options, "proxy_text", "proxy_model")
+    if options.proxy_model:
+        found["proxy_weights"] = stamp_of_folder(options.proxy_model)
     if options.proxy_text and options.proxy_text.is_file():
         found["proxy_sha256"] = hashlib.sha256(options.proxy_text.read_bytes()).hexdigest()
     return found

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from espnet_kd.filtering.embedders import Embedder, make_embedder
 from espnet_kd.filtering.measure import Item, Measure, MeasureOptions, chosen
 from espnet_kd.filtering.second_opinion import SecondOpinion, opinion_of, opinion_signature
+from espnet_kd.utils.stamps import stamp_of_folder
 from espnet_kd.whisper.wer_filter import Score
 
 
@@ -39,6 +40,7 @@ class Similarity(Measure):
         return {
             **super().signature(),
             **chosen(self.options, *names),
+            "weights": stamp_of_folder(self.options.embedder),
             **opinion_signature(self.options),
         }
 

@@ -62,9 +62,11 @@ class LogitDistillLoss(nn.Module):
         """Loss and its unweighted parts; half precision is computed in float32.
 
         Args:
-            student_BTV: logits.
-            labels_BT: token ids; positions with :data:`IGNORE_INDEX` count for nothing.
-            teacher_BTV: logits; no gradient flows into them. None: CE alone.
+            student_BTV: logits, (B, T, V) or (N, V): positions of any batch in a row, for instance
+                those alone that have a label.
+            labels_BT: token ids (B, T) or (N,); positions with :data:`IGNORE_INDEX` count for
+                nothing.
+            teacher_BTV: logits of the student's shape; no gradient flows into them. None: CE alone.
             num_tokens: n, where it is not the number of labels in this batch: the labels of the
                 whole accumulated batch, so that its parts add up to their mean over tokens. The
                 published training averages each part by itself.
@@ -80,7 +82,7 @@ class LogitDistillLoss(nn.Module):
     def validation(
         self, student_BTV: Tensor, labels_BT: Tensor, teacher_BTV: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """The same at temperature 1, as published."""
+        """The same at temperature 1, as published; shapes as in :meth:`forward`."""
         return self._terms(student_BTV, labels_BT, teacher_BTV, None, 1.0)
 
     def _terms(
@@ -119,10 +121,10 @@ def _at_least_1(number: Tensor | int) -> Tensor | int:
 
 
 def _check_shapes(student_BTV: Tensor, labels_BT: Tensor, teacher_BTV: Tensor | None) -> None:
-    if student_BTV.dim() != 3 or student_BTV.shape[:2] != labels_BT.shape:
+    if student_BTV.dim() not in (2, 3) or student_BTV.shape[:-1] != labels_BT.shape:
         raise LossInputError(
             f"student logits {shape_text(student_BTV)}, labels {shape_text(labels_BT)}; there must "
-            "be one label per position (batch, tokens)"
+            "be one label per position, (batch, tokens) or (positions,)"
         )
     if teacher_BTV is not None and teacher_BTV.shape != student_BTV.shape:
         raise LossInputError(

@@ -49,7 +49,21 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
         CheckpointError: there is no such file, or it is damaged.
         KDError: the target cannot be written (full disk).
     """
-    states = read_states(exp, epoch)
+    export_states(model, read_states(exp, epoch), target)
+    _LOG.info(f"student of {epoch} written to {target}")
+
+
+def export_states(model: RunHooks, states: dict[str, torch.Tensor], target: Path) -> None:
+    """Export weights that were read from an epoch file.
+
+    Args:
+        model: see :func:`export_epoch`.
+        states: the weights.
+        target: likewise.
+
+    Raises:
+        KDError: the target cannot be written (full disk).
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -61,7 +75,6 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
         raise KDError(f"cannot write {target}: {error} ({free:,} bytes free there)") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    _LOG.info(f"student of {epoch} written to {target}")
 
 
 def read_states(exp: Path, epoch: str) -> dict[str, torch.Tensor]:

@@ -37,6 +37,17 @@ class RunInfo:
     """``--teacher_conf``."""
 
 
+@dataclass(frozen=True)
+class StudentLimits:
+    """How many epochs have a student folder while the run goes on."""
+
+    best: int = 0
+    """Of the best ones."""
+
+    last: int = 0
+    """Of the last ones."""
+
+
 class RunHooks(AbsESPnetModel):
     """Base of our models: counts real updates and knows when run, epoch and validation begin."""
 
@@ -72,6 +83,10 @@ class RunHooks(AbsESPnetModel):
     def exports_averages(self) -> bool:
         """Whether the mean of the best epochs is worth exporting; else the last epoch is."""
         return True
+
+    def student_limits(self, nbest: int) -> StudentLimits:
+        """How many epochs are exported during the run; ``nbest`` of them keep their epoch file."""
+        return StudentLimits()
 
     def export(self, states: dict[str, torch.Tensor], folder: Path) -> None:
         """Write what users want of these weights (of this model, from an epoch file) to

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,12 +116,15 @@ def _config_of_checkpoint(folder: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of writes that a kill cut short (only while holding the folder's
-    lock).
+    """Delete temporary files and student folders of writes that a kill cut short (only while
+    holding the folder's lock).
     """
     for pattern in (".checkpoint.pth.*", ".*epoch.pth.*", ".*best.pth.*"):
         for path in folder.glob(pattern):
             path.unlink()
+    for name in ("student", "student_last"):
+        for path in (*folder.glob(f".{name}.*"), *folder.glob(f"..{name}.*")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def repair_epoch_file(folder: Path, epoch: int, model: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from espnet_kd.errors import ConfigError
 from espnet_kd.tasks.export import export_run
 from espnet_kd.tasks.guard import TrainingStoppedError
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
+from espnet_kd.tasks.kept_students import StudentKeeper, reporters_seen
 from espnet_kd.tasks.progress import Progress, RunClock
 from espnet_kd.tasks.saving import (
     atomic_torch_save,
@@ -54,6 +55,8 @@ class KDTrainer(Trainer):
     clock: RunClock | None = None
     criteria: Sequence[Sequence[str]] = ()
     writes: bool = True
+    keeper: StudentKeeper | None = None
+    reporters: Sequence[Reporter] = ()
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> KDTrainerOptions:
@@ -110,6 +113,8 @@ class KDTrainer(Trainer):
             _set_total_steps(schedulers, train_iter_factory, trainer_options)
             cls.clock, cls.writes = None, rank == 0
             cls.criteria = trainer_options.best_model_criterion
+            cls.keeper = _keeper(model, trainer_options) if rank == 0 else None
+            cls.reporters = stack.enter_context(reporters_seen())
             try:
                 super().run(
                     model=model,
@@ -125,8 +130,15 @@ class KDTrainer(Trainer):
                     torch.save(model.state_dict(), folder / "stopped.pth")
                     _LOG.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
                 raise
+            cls.keep_students()
             if rank == 0:
                 export_run(model, folder, trainer_options.best_model_criterion)
+
+    @classmethod
+    def keep_students(cls) -> None:
+        """Let the student folders follow the epoch files, which are complete at this moment."""
+        if cls.keeper is not None:
+            cls.keeper.update(cls.reporters[-1])
 
     @classmethod
     def train_one_epoch(
@@ -143,6 +155,7 @@ class KDTrainer(Trainer):
         epoch = reporter.get_epoch()
         if cls.clock is None:
             cls.clock = RunClock(epoch, options.max_epoch)
+        cls.keep_students()
         core = _core(model)
         core.start_epoch(epoch)
         for optimizer in optimizers:
@@ -180,6 +193,12 @@ def _core(model: torch.nn.Module) -> RunHooks:
     core = getattr(model, "module", model)
     assert isinstance(core, RunHooks)
     return core
+
+
+def _keeper(model: RunHooks, options: KDTrainerOptions) -> StudentKeeper:
+    kept = options.keep_nbest_models
+    limits = model.student_limits(kept if isinstance(kept, int) else max(kept, default=1))
+    return StudentKeeper(model, Path(options.output_dir), options.best_model_criterion[0], limits)
 
 
 def _run_info(options: KDTrainerOptions, rank: int) -> RunInfo:

@@ -6,13 +6,14 @@ notimestamps behind the start.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from espnet2.train.preprocessor import CommonPreprocessor
-from transformers import WhisperTokenizerFast
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.whisper.load import read_tokenizer
 from espnet_kd.whisper.specials import SpecialIds
 
 BLANK = 0
@@ -42,9 +43,9 @@ class KDWhisperPreprocessor(CommonPreprocessor):
                     "hugging_face and bpemodel: FOLDER of the Whisper"
                 ],
             )
+        # First ours, which refuses code: ESPnet's takes whatever class the folder names.
+        self.whisper = read_tokenizer(Path(folder))
         super().__init__(train, **common)
-        # ESPnet's own tokenizer would take whatever class the folder names.
-        self.whisper = WhisperTokenizerFast.from_pretrained(str(folder))
         specials = SpecialIds.of(self.whisper)
         self.prefix = specials.prefix(language, task)[1:]
 

@@ -95,13 +95,21 @@ class SpeechFolder:
         seconds = durations(self.recordings, candidates)
         used: list[Usable] = []
         faults: Counter[str] = Counter()
+        flags: Counter[str] = Counter()
         for candidate in candidates:
             fault = self._fault(candidate, seconds[candidate.id])
             if fault is None:
                 used.append(Usable(candidate.id, candidate.tokens, seconds[candidate.id]))
+                flags.update(candidate.flags)
             else:
                 faults[fault] += 1
         self._tell(used, faults, sum(seconds.values()))
+        if flags:
+            listed = ", ".join(f"{count} flagged {flag}" for flag, count in flags.most_common())
+            _LOG.warning(
+                f"[train] {self.folder}: labels that may be bad are used: {listed}; "
+                "kd_conf.drop_flagged or bin.whisper_filter leaves them out"
+            )
         return used
 
     def _fault(self, candidate: Candidate, seconds: float) -> str | None:

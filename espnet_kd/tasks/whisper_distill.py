@@ -34,6 +34,7 @@ from espnet_kd.tasks.whisper_model import WhisperDistillModel
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_problems import whisper_problems
 from espnet_kd.tasks.whisper_student import load_student
+from espnet_kd.tasks.whisper_validation import Validation
 from espnet_kd.tasks.yaml_check import parse
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.parameters import parameter_groups
@@ -239,6 +240,8 @@ class WhisperDistillTask(DistillTask):
             )
             _tell_mixture(folders, counts, iter_options.batch_size, args.accum_grad)
         else:
+            if kd.predict_with_generate:
+                _check_references(folders, Validation(bundle, kd))
             batches = fixed_batches(
                 dataset.longest_first(), iter_options.batch_size, processes, rank
             )
@@ -255,6 +258,13 @@ class WhisperDistillTask(DistillTask):
 
 def _student_key(args: argparse.Namespace) -> tuple[str, str]:
     return args.student, repr(sorted(args.student_conf.items()))
+
+
+def _check_references(folders: Sequence[SpeechFolder], validation: Validation) -> None:
+    """Whether every validation set can be scored."""
+    for folder in folders:
+        spoken = (folder.labels.read(usable.id) for usable in folder.utterances)
+        validation.check_references(folder.name, spoken)
 
 
 def _tell_mixture(

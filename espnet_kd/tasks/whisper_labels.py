@@ -51,6 +51,9 @@ class Candidate:
     fault: str | None = None
     """Why its label must not be learnt."""
 
+    flags: tuple[str, ...] = ()
+    """What labelling found wrong with it."""
+
 
 class Labels(ABC):
     """Labels of one folder."""
@@ -100,7 +103,8 @@ class PseudoLabels(Labels):
                 yield Candidate(label.id, len(ids), label.duration)
                 continue
             self._check(label)
-            yield Candidate(label.id, self._shortest(label), label.duration, self._fault(label))
+            length, fault = self._shortest(label), self._fault(label)
+            yield Candidate(label.id, length, label.duration, fault, tuple(label.flags))
         if self.train and self.kd.wer_threshold is not None and not referenced:
             raise DataDirError(
                 f"{self.index.path}: wer_threshold needs references and there is not one; leave it "

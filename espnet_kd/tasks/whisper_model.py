@@ -17,7 +17,7 @@ from torch import Tensor
 from espnet_kd.losses.hidden_states import HiddenStateLoss
 from espnet_kd.losses.logits import LogitDistillLoss
 from espnet_kd.tasks.guard import FiniteGuard
-from espnet_kd.tasks.hooks import RunHooks, RunInfo
+from espnet_kd.tasks.hooks import RunHooks, RunInfo, StudentLimits
 from espnet_kd.tasks.teacher import View
 from espnet_kd.tasks.token_average import TokenAverage
 from espnet_kd.tasks.whisper_fit import fit_teacher, wants_to_share
@@ -126,6 +126,11 @@ class WhisperDistillModel(RunHooks):
             return batches
         return TokenAverage(batches, self.accum_grad, next(self.parameters()).device)
 
+    def student_limits(self, nbest: int) -> StudentLimits:
+        """As ``save_best_total_limit`` and ``save_total_limit`` say."""
+        best = self.kd.save_best_total_limit
+        return StudentLimits(nbest if best is None else best, self.kd.save_total_limit)
+
     def export(self, states: dict[str, Tensor], folder: Path) -> None:
         """Write the student of an epoch file as a complete Hugging Face directory."""
         weights = {
@@ -229,10 +234,10 @@ class WhisperDistillModel(RunHooks):
 
     def _terms(self, ours: Pass, theirs: Pass | None, labels_BT: Tensor) -> Stats:
         """``loss`` and its parts."""
-        labels_1N = labels_BT[labels_BT != IGNORE_INDEX][None]
-        teacher_1NV = None if theirs is None or not self.loss.kl_weight else theirs.logits_NV[None]
+        labels_N = labels_BT[labels_BT != IGNORE_INDEX]
+        teacher_NV = None if theirs is None or not self.loss.kl_weight else theirs.logits_NV
         compute = self.loss if self.training else self.loss.validation
-        terms: Stats = compute(ours.logits_NV[None], labels_1N, teacher_1NV)
+        terms: Stats = compute(ours.logits_NV, labels_N, teacher_NV)
         if theirs is not None and self.kd.mse_weight > 0:
             terms["loss_mse"] = self._hidden_state_loss(ours, theirs, labels_BT == IGNORE_INDEX)
             terms["loss"] = terms["loss"] + self.kd.mse_weight * terms["loss_mse"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from espnet_kd.data.dataset_strings import parse_samples
 from espnet_kd.errors import ConfigError
 from espnet_kd.utils.options import from_mapping
 from espnet_kd.whisper.labels import LabelOptions
@@ -109,8 +110,8 @@ class WhisperDistillConfig:
     truncated ones, which would teach to stop early (published: none)."""
 
     train_dataset_samples: list[float] | None = None
-    """Weight of each folder of --train_dir in an epoch, whatever its size; null = all utterances of
-    all folders once."""
+    """Weight of each folder of --train_dir in an epoch, whatever its size: a list, or `10+5` as
+    published; null = all utterances of all folders once."""
 
     rate_policy: str = "error"
     """Recordings of another rate than 16 kHz: error, or resample."""
@@ -133,6 +134,14 @@ class WhisperDistillConfig:
 
     max_bad_steps: int = 20
     """Stop after so many updates in a row were skipped because of NaN or infinity."""
+
+    # What is kept
+    save_best_total_limit: int | None = None
+    """How many of the best epochs have a Hugging Face folder in OUTPUT_DIR/students while the run
+    goes on; null = as many as keep_nbest_models, 0 = none (published 1)."""
+
+    save_total_limit: int = 0
+    """How many of the last epochs have one there too."""
 
     @property
     def freezing(self) -> Freezing:
@@ -198,7 +207,8 @@ class WhisperDistillConfig:
         least = {
             "kl_weight": 0, "ce_weight": 0, "mse_weight": 0, "min_duration_in_seconds": 0,
             "wer_threshold": 0, "max_label_length": 8, "generation_max_length": 8,
-            "generation_num_beams": 1, "max_bad_steps": 1,
+            "generation_num_beams": 1, "max_bad_steps": 1, "save_best_total_limit": 0,
+            "save_total_limit": 0,
         }  # fmt: skip
         return problems + [
             f"{name} is {value}; it must be at least {bound}"
@@ -235,13 +245,26 @@ class WhisperDistillConfig:
             ConfigError: unknown keys, wrong types and impossible values, all at once.
         """
         # One by one: a wrong type must not hide a wrong value.
+        values, problems = _with_samples(values)
         wrong = {key: _problems_of(cls, {key: value}) for key, value in values.items()}
         usable = {key: value for key, value in values.items() if not wrong[key]}
         config = from_mapping(cls, usable, subject="kd_conf")
-        problems = [problem for found in wrong.values() for problem in found] + config.validate()
+        problems += [problem for found in wrong.values() for problem in found] + config.validate()
         if problems:
             raise ConfigError("kd_conf", problems)
         return config
+
+
+def _with_samples(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Weights of folders as a list, also where they are written as published."""
+    weights = values.get("train_dataset_samples")
+    if not isinstance(weights, str):
+        return dict(values), []
+    try:
+        return {**values, "train_dataset_samples": parse_samples(weights)}, []
+    except ConfigError as error:
+        others = {key: value for key, value in values.items() if key != "train_dataset_samples"}
+        return others, [f"train_dataset_samples: {problem}" for problem in error.problems]
 
 
 def _problems_of(cls: type[WhisperDistillConfig], values: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ Shapes: B batch, E encoder positions, D width, T tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from espnet_kd.errors import DataDirError
 from espnet_kd.evaluation.wer import word_error_rates
+from espnet_kd.tasks.whisper_labels import Spoken
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.utils.files import write_text
 from espnet_kd.whisper.generate import TransformersBackend
@@ -89,6 +90,26 @@ class Validation:
         if self.kd.predict_with_generate:
             self._normaliser(self._only_language())
 
+    def check_references(self, dataset: str, spoken: Iterable[Spoken]) -> None:
+        """Refuse a set that cannot be scored, before an epoch is trained for it.
+
+        Args:
+            dataset: its name.
+            spoken: what is said in it; read until one of them has a word.
+
+        Raises:
+            DataDirError: none has.
+        """
+        for one in spoken:
+            language = self._language(one.token_ids)
+            if self._normaliser(language)(strip_specials(one.reference)).strip():
+                return
+        raise DataDirError(_no_words(dataset))
+
+    def _language(self, token_ids: Sequence[int]) -> str | None:
+        """Code of the language that a prefix names."""
+        return self.codes[token_ids[1]] if self.bundle.specials.is_multilingual else None
+
     def _only_language(self) -> str | None:
         """The language of the run where it is known beforehand."""
         specials = self.bundle.specials
@@ -125,7 +146,7 @@ class Validation:
         for key, name, prefix, reference, hypothesis in zip(
             utterances, names, prefixes, references, found, strict=True
         ):
-            language = self.codes[prefix[1]] if specials.is_multilingual else None
+            language = self._language(prefix)
             text = plain_text(hypothesis.tokens, self.bundle.tokenizer, specials)
             self.transcripts.append(Transcript(key, name, language, reference, text))
 
@@ -161,10 +182,7 @@ class Validation:
         clean = {t.id: self._normalised(t, t.reference) for t in group}
         kept = [t for t in group if clean[t.id]]
         if not kept:
-            raise DataDirError(
-                f"validation set {group[0].dataset}: no reference has a word after normalisation; "
-                "give transcripts, or set predict_with_generate: false"
-            )
+            raise DataDirError(_no_words(group[0].dataset))
         references = {t.id: clean[t.id] for t in kept}
         normalised = word_error_rates(
             references, {t.id: self._normalised(t, t.prediction) for t in kept}
@@ -190,6 +208,13 @@ class Validation:
         if self.folder is not None:
             lines = [json.dumps(vars(t), ensure_ascii=False) + "\n" for t in transcripts]
             write_text(self.folder / f"{self.epoch}epoch.jsonl", "".join(lines))
+
+
+def _no_words(dataset: str) -> str:
+    return (
+        f"validation set {dataset}: no reference has a word after normalisation; give transcripts, "
+        "or set predict_with_generate: false"
+    )
 
 
 def _of_all_processes(own: list[Transcript]) -> list[Transcript]:

@@ -28,6 +28,13 @@ POSITIONS_PER_SECOND = 50
 DECODING = ("suppress_tokens", "begin_suppress_tokens")
 """Keys that older configurations hold and that now stand in the generation configuration."""
 
+WHISPER_GENERATION = (
+    *("alignment_heads", "is_multilingual", "lang_to_id", "language", "task", "task_to_id"),
+    *("max_initial_timestamp_index", "median_filter_width", "no_timestamps_token_id"),
+    *("prev_sot_token_id", "return_timestamps"),
+)
+"""Keys of a Whisper's generation configuration beside those that all models have."""
+
 NAMES_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 """Keys that ask transformers to run code of the model's author."""
 
@@ -67,10 +74,11 @@ def read_generation_config(folder: Path) -> Any | None:
     file = folder / GENERATION_FILE
     if not file.is_file():
         return None
-    source = _read(file)
-    hidden = [key for key in source if key.startswith("_")]
+    usual = (key for key in vars(GenerationConfig()) if not key.startswith("_"))
+    unused = ("_from_model_config", "_commit_hash", "forced_decoder_ids", "use_scan")
+    values = _select(_read(file), (*usual, *WHISPER_GENERATION), unused, file)
     with problems_of(str(file)):
-        config = GenerationConfig.from_dict({k: v for k, v in source.items() if k not in hidden})
+        config = GenerationConfig.from_dict(values)
     forget_forced_tokens(config)
     return config
 

@@ -26,7 +26,7 @@ from espnet_kd.utils.model_directory import read_json
 from espnet_kd.whisper.config import read_feature_extractor, read_generation_config
 from espnet_kd.whisper.generate import check_prefixes
 from espnet_kd.whisper.hypothesis import DecodingOptions, Hypothesis
-from espnet_kd.whisper.load import FILES, WhisperBundle
+from espnet_kd.whisper.load import FILES, WhisperBundle, read_tokenizer
 from espnet_kd.whisper.specials import SpecialIds
 
 STAMP = "converted_from.json"
@@ -81,13 +81,11 @@ def load_converted(folder: str | Path) -> WhisperBundle:
     Raises:
         CheckpointError: files missing or damaged.
     """
-    from transformers import WhisperTokenizerFast
-
     place = Path(folder)
     if not is_converted(place):
         raise CheckpointError(f"{place} is no model converted by this package; convert it again")
     generation = read_generation_config(place)
-    tokenizer = WhisperTokenizerFast.from_pretrained(place, local_files_only=True)
+    tokenizer = read_tokenizer(place)
     multilingual = getattr(generation, "is_multilingual", None)
     stamp = read_json(place / STAMP)
     config = SimpleNamespace(max_target_positions=int(stamp.get("max_target_positions", 448)))

@@ -19,6 +19,7 @@ from espnet_kd.utils.files import atomic_folder
 from espnet_kd.utils.model_directory import read_json, read_safetensors
 from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import check_fit
+from espnet_kd.whisper.checkpoint_names import by_step, worst_first
 from espnet_kd.whisper.config import (
     CONFIG_FILE,
     check_tokenizer_config,
@@ -93,7 +94,7 @@ def load_whisper(
     config = read_config(place)
     generation = read_generation_config(place)
     extractor = read_feature_extractor(place)
-    tokenizer = _read_tokenizer(place)
+    tokenizer = read_tokenizer(place)
     specials = SpecialIds.of(
         tokenizer, is_multilingual=getattr(generation, "is_multilingual", None)
     )
@@ -141,7 +142,20 @@ def _local_folder(
                 "model.safetensors and tokenizer files) or the name of a hub repository"
             )
         place = _download(str(folder), subfolder, revision, cache_dir)
+    _refuse_folder_of_checkpoints(place / subfolder)
     return place / subfolder
+
+
+def _refuse_folder_of_checkpoints(place: Path) -> None:
+    """A run's folder holds several models; which of them is meant is the user's to say."""
+    if (place / CONFIG_FILE).is_file() or not place.is_dir():
+        return
+    names = [path.name for path in place.iterdir() if path.is_dir()]
+    there = (worst_first(names) or by_step(names))[-1:]
+    if there:
+        raise CheckpointError(
+            f"{place} holds checkpoints, not one model; give one of them, e.g. {place / there[0]}"
+        )
 
 
 def _download(
@@ -166,7 +180,12 @@ def _download(
         ) from None
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """The ``WhisperTokenizerFast`` of a directory, whatever class its files name.
+
+    Raises:
+        CheckpointError: files missing or damaged, or they name code to run.
+    """
     from transformers import WhisperTokenizerFast
 
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):

@@ -31,7 +31,7 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How to decode; defaults as published for evaluation (spec whisper.md 5)."""
+    """How to decode; defaults as published for evaluation (spec whisper.md 5), unless noted."""
 
     language: str | None = None
     """Code or name. None: English for an English-only model, else each utterance's is detected."""
@@ -46,7 +46,7 @@ class DecodeOptions:
     """Longest token sequence of one window, prefix included."""
 
     timestamps: bool = False
-    """Whether one window is decoded with timestamps; long forms always are."""
+    """Whether one window is decoded with timestamps (published: yes); long forms always are."""
 
     begin_suppress: bool = True
     """Forbid a blank or the end as first token. Drafted decoding has it always off, so compare

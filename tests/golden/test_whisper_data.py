@@ -114,10 +114,15 @@ def test_audio_lengths() -> None:
 
 
 def test_log_mel() -> None:
+    """For each ``<kind>_shape`` there are the first frames and the last one."""
     stored = golden.arrays("logmel")
-    bins, frames = stored["logmel80_shape"].tolist()
-    (found,) = log_mel(WhisperFeatureExtractor(feature_size=bins), [stored["waveform"].numpy()])
-    assert found.shape == (bins, frames)
-    first = stored["logmel80_first104"]
-    torch.testing.assert_close(found[:, : first.shape[1]], first, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found[:, -1], stored["logmel80_last"], atol=1e-5, rtol=0)
+    kinds = [key.removesuffix("_shape") for key in stored if key.endswith("_shape")]
+    assert kinds
+    for kind in kinds:
+        bins, frames = stored[f"{kind}_shape"].tolist()
+        extractor = WhisperFeatureExtractor(feature_size=bins)
+        (found,) = log_mel(extractor, [stored["waveform"].numpy()])
+        assert found.shape == (bins, frames)
+        (first,) = (value for key, value in stored.items() if key.startswith(f"{kind}_first"))
+        torch.testing.assert_close(found[:, : first.shape[1]], first, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[:, -1], stored[f"{kind}_last"], atol=1e-5, rtol=0)

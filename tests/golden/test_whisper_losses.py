@@ -155,4 +155,8 @@ def _final(student: Any, trajectory: dict[str, Any]) -> None:
     assert float(logits.abs().mean()) == pytest.approx(
         trajectory["final_plain_logits_abs_mean"], rel=1e-5
     )
-    assert float(logits.sum()) == pytest.approx(trajectory["final_plain_logits_sum"], rel=1e-4)
+    # Of terms that cancel: rounding is relative to them, not to what is left.
+    rounding = 1e-6 * float(logits.abs().sum())
+    assert float(logits.sum()) == pytest.approx(
+        trajectory["final_plain_logits_sum"], rel=0, abs=rounding
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from golden_cases import golden_root, params
 
+from espnet_kd.whisper.generate import hypothesis_of
 from espnet_kd.whisper.packing import Clip, pack, published_id
 from espnet_kd.whisper.prompts import next_prompt, prompt_of, published_prompt
 from espnet_kd.whisper.specials import SpecialIds
@@ -43,7 +44,8 @@ def test_published_segments(entry: dict[str, Any]) -> None:
     assert [s.samples for s in segments] == entry["segment_lengths"]
     assert [s.text for s in segments] == entry["segment_texts"]
     assert [int(s.condition_on_prev) for s in segments] == entry["condition_on_prev"]
-    dataset = entry["ids"][0].split("-")[0]
+    # The first name tells that of the data set, which may hold dashes.
+    dataset = entry["ids"][0].removesuffix(published_id("", segments[0], 0)).removesuffix("-")
     assert [published_id(dataset, s, n) for n, s in enumerate(segments)] == entry["ids"]
 
 
@@ -57,6 +59,18 @@ def specials_of(entry: dict[str, Any]) -> SpecialIds:
         timestamp_begin=startofprev + 3, languages={"en": start + 1},
         is_multilingual=entry["multilingual"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", params(SYSTEM, cases("prompts")))
+def test_one_end_token_is_left_of_a_padded_prediction(entry: dict[str, Any]) -> None:
+    end = specials_of(entry).end
+    assert len(entry["predictions"]) == len(entry["after_filter_eot"])
+    for row, expected in zip(entry["predictions"], entry["after_filter_eot"], strict=True):
+        no_scores = [0.0] * len(row)
+        found = hypothesis_of([], row, end, no_scores, no_scores)
+        # The published command gives one to a label that was cut, too; here that is a flag.
+        assert found.finished == (end in row)
+        assert [*found.tokens, end] == expected
 
 
 @pytest.mark.parametrize("entry", params(SYSTEM, cases("prompts")))

@@ -67,13 +67,20 @@ def test_six_steps(trajectory: dict[str, Any]) -> None:
         assert float(parameters[name].detach().norm()) == pytest.approx(norm, rel=1e-5), name
 
 
-@pytest.mark.parametrize("name", ["linear", "constant_with_warmup"])
-def test_learning_rates(name: str) -> None:
-    expected = golden.document("misc")["lr_schedules"][name]
+def _schedules() -> list[Any]:
+    if not golden.ROOT.is_dir():
+        return [pytest.param(None, id="none")]
+    found = golden.document("misc")["lr_schedules"]
+    return [pytest.param(schedule, id=name) for name, schedule in found.items()]
+
+
+@pytest.mark.parametrize("expected", _schedules())
+def test_learning_rates(expected: dict[str, Any]) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=expected["lr"])
     if expected["name"] == "linear":
         scheduler: Any = LinearWithWarmup(optimizer, expected["warm"], expected["total"])
     else:
+        assert expected["name"] == "constant_with_warmup"
         scheduler = ConstantWithWarmup(optimizer, expected["warm"])
     for rate in expected["lr_at_step"]:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-12)

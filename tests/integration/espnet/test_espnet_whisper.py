@@ -30,7 +30,10 @@ METHOD = {
     "condition_on_prev_probability": 0.5,
     "generation_max_length": 12,
 }
-RUN = ("--kd_conf", METHOD, "--student_conf", "dropout=0.1", "--max_epoch", 3, "--accum_grad", 2)
+RUN = (
+    *("--kd_conf", METHOD, "--student_conf", "dropout=0.1", "--max_epoch", 3, "--accum_grad", 2),
+    *("--keep_nbest_models", 2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +112,10 @@ def test_run_learns_and_leaves_a_whisper(unbroken: tuple[Path, Outcome]) -> None
     saved = weights(folder)
     assert int(saved["num_updates"]) == 9
     assert all(name.startswith("student.") for name in saved if name != "num_updates")
-    best = weights(folder, "valid.wer.best.pth")
+    mean = weights(folder, "valid.wer.ave_2best.pth")
     student = WhisperForConditionalGeneration.from_pretrained(folder / "student")
     for name, tensor in student.state_dict().items():
-        assert torch.equal(tensor, best[f"student.{name}"]), name
+        assert torch.equal(tensor, mean[f"student.{name}"]), name
     names = {path.name for path in (folder / "student").iterdir()}
     assert names >= {
         "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
@@ -120,6 +123,33 @@ def test_run_learns_and_leaves_a_whisper(unbroken: tuple[Path, Outcome]) -> None
     }  # fmt: skip
     lines = (folder / "validation" / "3epoch.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 4
+
+
+def students(folder: Path) -> list[str]:
+    """Names of the folders of single epochs, the best one last."""
+    from espnet_kd.whisper.checkpoint_names import worst_first
+
+    return worst_first(path.name for path in (folder / "students").iterdir())
+
+
+def test_the_best_epochs_are_whispers_too(unbroken: tuple[Path, Outcome]) -> None:
+    from espnet_kd.whisper import load_whisper
+
+    folder, outcome = unbroken
+    rates = found(outcome.output, "wer", "valid")
+    names = students(folder)
+    epochs = [int(re.findall(r"-epoch-(\d+)-", name)[0]) for name in names]
+    ranked = sorted(range(1, 4), key=lambda epoch: (rates[epoch - 1], epoch))
+    assert epochs == ranked[1::-1]
+    assert names == [
+        f"checkpoint-{3 * epoch}-epoch-{epoch}-val-wer-{rates[epoch - 1]:.3f}" for epoch in epochs
+    ]
+    assert outcome.output.count(f"written to {folder / 'students'}") >= 2
+    best = load_whisper(folder / "students" / names[-1])
+    saved = weights(folder, "valid.wer.best.pth")
+    for name, tensor in best.model.state_dict().items():
+        assert torch.equal(tensor, saved[f"student.{name}"]), name
+    assert best.model.generation_config.decoder_start_token_id == best.specials.start
 
 
 def test_frozen_encoder_is_the_teachers(unbroken: tuple[Path, Outcome], material: Path) -> None:
@@ -156,6 +186,8 @@ def test_kill_and_resume_is_exact(
     folder = tmp_path / "exp"
     killed = forked(training(material, folder, *RUN, before=kill_at_batch))
     assert killed.code == 128 + signal.SIGKILL
+    # In its second epoch: a student of the first one is ready.
+    assert [name.split("-val-")[0] for name in students(folder)] == ["checkpoint-3-epoch-1"]
     again = forked(training(material, folder, *RUN))
     assert again.code == 0, again.output
     assert "The training was resumed" in again.output
@@ -165,6 +197,7 @@ def test_kill_and_resume_is_exact(
     assert ours.read_bytes() == theirs.read_bytes()
     written = [f / "validation" / "3epoch.jsonl" for f in (folder, unbroken[0])]
     assert written[0].read_text("utf-8") == written[1].read_text("utf-8")
+    assert students(folder) == students(unbroken[0])
 
 
 def test_an_epoch_can_be_exported(
@@ -250,27 +283,21 @@ def test_teacher_of_another_vocabulary_is_refused(
 
 
 # --- Stock ESPnet ASR
+README = Path(__file__).resolve().parents[3] / "README.md"
+
+
 def asr_config(material: Path) -> dict[str, Any]:
+    """The README's example for our student, in English, and a short run."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", README.read_text("utf-8"), flags=re.M | re.S)
+    (example,) = [block for block in blocks if "kd_whisper_encoder" in block]
     student = str(material / "student")
-    return {
-        "encoder": "kd_whisper_encoder",
-        "encoder_conf": {"pretrained": student, "trim": True},
-        "decoder": "kd_whisper_decoder",
-        "decoder_conf": {"pretrained": student, "language": "en"},
-        "preprocessor": "kd_whisper",
-        "preprocessor_conf": {"language": "en"},
-        "token_type": "hugging_face",
+    config: dict[str, Any] = yaml.safe_load(example.replace(" hi}", " en}"))
+    for part in ("encoder_conf", "decoder_conf"):
+        assert config[part]["pretrained"] == "student"
+        config[part]["pretrained"] = student
+    config["model_conf"] |= {"report_cer": False, "report_wer": False}
+    return config | {
         "bpemodel": student,
-        "frontend": None,
-        "input_size": 1,
-        "normalize": None,
-        "model_conf": {
-            "ctc_weight": 0.3,
-            "sym_sos": "<|startoftranscript|>",
-            "sym_eos": "<|endoftext|>",
-            "report_cer": False,
-            "report_wer": False,
-        },
         "optim": "adamw",
         "optim_conf": {"lr": 0.002},
         "max_epoch": 2,

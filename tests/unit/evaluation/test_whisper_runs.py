@@ -107,6 +107,10 @@ def test_a_stopped_run_goes_on(teacher, data, tmp_path, monkeypatch):
     assert calls == []
     evaluate(bundle, "teacher", corpus, tmp_path, plan(batch_size=2))
     assert calls  # other settings, other predictions
+    calls.clear()
+    bundle.model.model.decoder.layer_norm.weight.data.mul_(1.1)  # trained again, in its place
+    evaluate(bundle, "teacher", corpus, tmp_path, plan(batch_size=2))
+    assert calls
 
 
 def test_batches_do_not_change_predictions(teacher, data, tmp_path):

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_kd.errors import CheckpointError, ConfigError, MissingDependencyError, WhisperError
+from espnet_kd.errors import (
+    CheckpointError,
+    ConfigError,
+    DataDirError,
+    MissingDependencyError,
+    WhisperError,
+)
 from espnet_kd.filtering import Item, MeasureOptions, build_measure
 from espnet_kd.filtering.asr_systems import load_asr
-from espnet_kd.filtering.embedders import SonarEmbedder, sonar_names
+from espnet_kd.filtering.embedders import ClapEmbedder, SonarEmbedder, sonar_names
 from espnet_kd.filtering.language_model import mean_nll
 from espnet_kd.filtering.pretrained import load_model, read_config
 from tests.unit.filtering import tiny_models
@@ -120,6 +126,9 @@ def test_proxy_model_is_asked_once(whisper, tmp_path):
     assert all(score.value is not None for score in first)
     again = build_measure("proxy", options)
     assert again.score(items(*(item.label for item in labels))) == first  # no audio is needed
+    other = make_label("a", "one", duration=1.2)  # of other data, with the same id
+    with pytest.raises(DataDirError, match=r"a: its folder has no wav\.scp"):
+        again.score(items(other))
 
 
 def test_proxy_model_hears_long_audio_whole(whisper):
@@ -149,6 +158,21 @@ def test_proxy_model_may_be_converted_to_ctranslate2(whisper, tmp_path):
             load_asr(str(path), options).transcribe(waves) for path in (whisper, folder)
         )
         assert converted == ours
+
+
+def test_a_converted_proxy_hears_long_audio_in_pieces(whisper, tmp_path):
+    pytest.importorskip("ctranslate2")
+    from espnet_kd.whisper.ct2 import convert_to_ctranslate2
+    from espnet_kd.whisper.load import load_whisper
+    from espnet_kd.whisper.splitting import quiet_cuts
+
+    folder = convert_to_ctranslate2(load_whisper(whisper), tmp_path / "converted")
+    system = load_asr(str(folder), MeasureOptions(language="en"))
+    wave_S = heard(make_label(), seconds=5.0)[0].wave()
+    pieces = np.split(wave_S, quiet_cuts(wave_S, 32000))  # the model hears 2 s
+    assert len(pieces) == 3
+    expected = " ".join(system.transcribe(pieces))
+    assert system.transcribe([wave_S, pieces[0]]) == [expected, system.transcribe(pieces[:1])[0]]
 
 
 def test_agreement_is_the_share_of_chosen_tokens(whisper):
@@ -220,6 +244,23 @@ def test_clap_compares_speech_and_text(tmp_path):
     assert all(-1.0 <= score.value <= 1.0 for score in found)
 
 
+@pytest.mark.parametrize("fusion", [False, True])
+def test_clap_hears_all_of_an_utterance(tmp_path, fusion):
+    """2.5 s for a model that hears 1 s: no random stretch, and the neighbours change nothing."""
+    folder = tiny_models.clap(tmp_path / "clap", fusion=fusion, rate=16000)
+    embedder = ClapEmbedder(str(folder), MeasureOptions())
+    long_S, short_S = (heard(make_label(n), seconds=s)[0].wave() for n, s in (("a", 2.5), ("b", 1)))
+    alone_1D = embedder.embed_speech([long_S])
+    parts_3D = embedder.embed_speech(np.array_split(long_S, 3))
+    torch.testing.assert_close(alone_1D[0], parts_3D.mean(0), atol=1e-5, rtol=1e-5)
+    together = embedder.embed_speech([short_S, long_S])
+    torch.testing.assert_close(together[1], alone_1D[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[:1], embedder.embed_speech([short_S]), atol=1e-5, rtol=1e-5)
+    changed_S = long_S.copy()
+    changed_S[-4000:] = 0.0
+    assert not torch.allclose(embedder.embed_speech([changed_S]), alone_1D, atol=1e-5)
+
+
 @pytest.fixture
 def sonar(monkeypatch):
     """Modules with the pipelines of sonar-space, as far as they are called."""
@@ -275,8 +316,6 @@ def test_sonar_names():
 
 
 def test_labels_without_audio_say_so(tmp_path):
-    from espnet_kd.errors import DataDirError
-
     label_folder(tmp_path / "labels", [make_label()], audio=False)
     with pytest.raises(DataDirError, match=r"u0.*no wav\.scp"):
         Item(make_label()).wave()

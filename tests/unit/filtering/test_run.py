@@ -162,6 +162,15 @@ def test_a_changed_label_is_scored_again(tmp_path):
     assert found["a"].value == pytest.approx(0.0498, abs=1e-4)
 
 
+@pytest.mark.parametrize("change", [{"duration": 2.0}, {"language": "fr"}, {"token_ids": [1]}])
+def test_what_a_score_may_depend_on_is_looked_at(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(Counted, "stop_after", 99)
+    for number, label in enumerate((make_label(), make_label(), make_label(**change))):
+        monkeypatch.setattr(Counted, "calls", 0)
+        score_all(Counted(), items(label), tmp_path)
+        assert Counted.calls == (0 if number == 1 else 1)
+
+
 def test_other_settings_are_other_scores(folder, tmp_path):
     text = tmp_path / "text"
     limit = Limit("proxy", 50)

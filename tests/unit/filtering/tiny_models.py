@@ -47,7 +47,7 @@ def text_encoder(folder: Path) -> Path:
     return _save(BertModel(_seeded(config)), folder, scale=20.0)
 
 
-def clap(folder: Path) -> Path:
+def clap(folder: Path, *, fusion: bool = False, rate: int = 48000) -> Path:
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
     config = ClapConfig(
@@ -60,14 +60,15 @@ def clap(folder: Path) -> Path:
             "spec_size": 32, "num_mel_bins": 8, "window_size": 2, "patch_size": 4,
             "patch_stride": [4, 4], "patch_embeds_hidden_size": 8, "hidden_size": 16,
             "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2,
-            "enable_fusion": False, "projection_dim": 8,
+            "enable_fusion": fusion, "projection_dim": 8,
         },
         projection_dim=8,
     )  # fmt: skip
     path = _save(ClapModel(_seeded(config)), folder)
     ClapFeatureExtractor(
-        feature_size=8, sampling_rate=48000, hop_length=480, max_length_s=1, fft_window_size=1024,
-        truncation="rand_trunc", padding="repeatpad",
+        feature_size=8, sampling_rate=rate, hop_length=rate // 100, max_length_s=1,
+        fft_window_size=1024,
+        truncation="fusion" if fusion else "rand_trunc", padding="repeatpad",
     ).save_pretrained(folder)  # fmt: skip
     return path
 

@@ -84,6 +84,21 @@ def test_padding_counts_for_nothing() -> None:
         torch.testing.assert_close(padded[name], term)
 
 
+def test_positions_in_a_row_are_the_same_batch() -> None:
+    """Flattened, or already without what has no label: (N, V) logits with (N,) labels."""
+    student, teacher = logits(2, 3, 5), logits(2, 3, 5, seed=1)
+    loss, keep = LogitDistillLoss(), LABELS != IGNORE_INDEX
+    flat = (student.flatten(0, 1), LABELS.flatten(), teacher.flatten(0, 1))
+    chosen = (student[keep], LABELS[keep], teacher[keep])
+    for compute in (loss, loss.validation):
+        expected = compute(student, LABELS, teacher)
+        for parts in (flat, chosen):
+            found = compute(*parts)
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert sorted(loss(student[keep], LABELS[keep])) == ["loss", "loss_ce"]
+
+
 def test_parts_of_an_accumulated_batch_add_up() -> None:
     """Rows of 3 and 1 labels: the mean over tokens, not the mean of two means."""
     student, teacher = logits(2, 3, 5), logits(2, 3, 5, seed=1)
@@ -144,6 +159,14 @@ def test_shapes_that_do_not_fit(
     other = None if teacher is None else logits(*teacher)
     with pytest.raises(LossInputError, match=message):
         LogitDistillLoss()(logits(2, 3, 5), labels, other)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((6, 5), (2, 3)), ((6, 5), (5,)), ((5,), ()), ((2, 3, 5), (6,))]
+)
+def test_positions_in_a_row_need_a_label_each(shapes: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(LossInputError, match="one label per position"):
+        LogitDistillLoss()(logits(*shapes[0]), torch.zeros(shapes[1], dtype=torch.long))
 
 
 @pytest.mark.parametrize(

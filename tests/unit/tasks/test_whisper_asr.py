@@ -10,7 +10,7 @@ import torch
 from espnet.nets.batch_beam_search import BatchBeamSearch
 
 from espnet_kd.bin.whisper_token_list import main as write_tokens
-from espnet_kd.errors import AudioError, ConfigError, WhisperError
+from espnet_kd.errors import AudioError, CheckpointError, ConfigError, WhisperError
 from espnet_kd.tasks.whisper_asr_decoder import KDWhisperDecoder
 from espnet_kd.tasks.whisper_asr_encoder import KDWhisperEncoder
 from espnet_kd.tasks.whisper_asr_preprocessor import KDWhisperPreprocessor
@@ -18,6 +18,7 @@ from espnet_kd.whisper import save_whisper
 from espnet_kd.whisper.features import log_mel
 from espnet_kd.whisper.log_mel import LogMel
 from tests.unit.tasks.whisper_corpus import tiny_teacher
+from tests.unit.whisper.tiny import tiny_whisper
 
 VOCABULARY = 51865
 
@@ -152,6 +153,26 @@ def test_beam_search_begins_with_the_prefix_and_ends_in_time(folder: Path) -> No
 def test_impossible_options(folder: Path, build: Any, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         build(str(folder))
+
+
+def test_english_only_and_multilingual_are_not_mixed_up(folder: Path, tmp_path: Path) -> None:
+    english = str(tiny_whisper(tmp_path / "english", multilingual=False, max_source_positions=50))
+    tokens = tmp_path / "tokens.txt"
+    assert write_tokens(["--model", english, "--out", str(tokens)]) == 0
+    common = {"token_type": "hugging_face", "token_list": str(tokens), "bpemodel": english}
+    with pytest.raises(WhisperError, match="English-only"):
+        KDWhisperPreprocessor(True, language="hi", **common)
+    with pytest.raises(WhisperError, match="English-only"):
+        KDWhisperDecoder(VOCABULARY - 1, 32, english, language="hi")
+    with pytest.raises(ConfigError, match="the token list has 51864 tokens, teacher has 51865"):
+        KDWhisperDecoder(VOCABULARY - 1, 32, str(folder))
+    with pytest.raises(WhisperError, match="a multilingual model needs a language"):
+        KDWhisperPreprocessor(True, **{**common, "bpemodel": str(folder)})
+    settings = Path(english) / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace("{", '{"auto_map": {"x": "evil"},', 1))
+    with pytest.raises(CheckpointError, match="names code to run"):
+        KDWhisperPreprocessor(True, **common)
+    assert write_tokens(["--model", english, "--out", str(tokens)]) == 1
 
 
 def test_preprocessor_writes_the_prefix(folder: Path, tmp_path: Path) -> None:

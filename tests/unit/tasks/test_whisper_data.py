@@ -66,6 +66,7 @@ def test_bad_labels_are_left_out_and_counted(
     with caplog.at_level(logging.INFO):
         found = speech_folder(folder, wer_threshold=50.0, min_duration_in_seconds=0.1)
     assert used(found) == ["a", "g"]
+    assert "labels that may be bad are used: 1 flagged repeated" in caplog.text
     for part in (
         "2 of 7 utterances", "1 flagged truncated", "1 WER of 50 % or more", "1 no reference",
         "1 label longer than 48 tokens", "1 not longer than 0.1 s",

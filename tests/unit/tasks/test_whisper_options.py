@@ -64,6 +64,8 @@ def test_all_problems_at_once() -> None:
         ({"train_dataset_samples": []}, "positive weights"),
         ({"normaliser": "klingon"}, "normaliser is 'klingon'"),
         ({"max_bad_steps": 0}, "max_bad_steps is 0"),
+        ({"save_best_total_limit": -1}, "save_best_total_limit is -1"),
+        ({"save_total_limit": -1}, "save_total_limit is -1"),
     ],
 )
 def test_impossible_values(conf: dict[str, Any], part: str) -> None:
@@ -77,6 +79,17 @@ def test_options_that_need_each_other_are_fine_together() -> None:
     kd = WhisperDistillConfig.from_dict(conf)
     assert kd.flags_to_drop == set()
     assert WhisperDistillConfig().flags_to_drop == {"truncated"}
+
+
+def test_weights_of_folders_may_be_written_as_published() -> None:
+    assert WhisperDistillConfig.from_dict(
+        {"train_dataset_samples": "10+2.5"}
+    ).train_dataset_samples == [10.0, 2.5]
+    with pytest.raises(ConfigError) as caught:
+        WhisperDistillConfig.from_dict({"train_dataset_samples": "10+", "temperature": 0})
+    first, second = caught.value.problems
+    assert first.startswith("train_dataset_samples: '10+' are no positive numbers")
+    assert second.startswith("temperature")
 
 
 def test_models_options() -> None:

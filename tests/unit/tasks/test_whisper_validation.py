@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from espnet_kd.errors import DataDirError
+from espnet_kd.tasks.whisper_labels import Spoken
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_validation import Transcript, Validation
 from espnet_kd.whisper.generate import TransformersBackend
@@ -79,6 +80,16 @@ def test_references_without_a_word() -> None:
     found.transcripts = [said("1", "[noise]", "one")]
     with pytest.raises(DataDirError, match="no reference has a word"):
         found.finish()
+
+
+def test_references_are_looked_at_before_training() -> None:
+    english, chinese = (
+        tiny_teacher().specials.prefix(language, "transcribe") for language in ("en", "zh")
+    )
+    found, empty = validation(), Spoken(english, None, "[noise]")
+    found.check_references("dev", [empty, Spoken(chinese, None, "我们"), empty])
+    with pytest.raises(DataDirError, match="validation set dev: no reference has a word"):
+        found.check_references("dev", [empty, empty])
 
 
 @pytest.mark.parametrize("stamped", [False, True])

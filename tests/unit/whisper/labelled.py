@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import soundfile
 
 from espnet_kd.bin.label_processes import Machine, run_job
@@ -19,6 +20,7 @@ from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir
 from espnet_kd.data.label_job import KaldiOptions, LabelJob, ModelOptions
 from espnet_kd.data.label_merge import Summary
 from espnet_kd.data.labelling import PseudoLabelOptions
+from espnet_kd.whisper.generate import TransformersBackend
 from espnet_kd.whisper.hypothesis import DecodingOptions
 from espnet_kd.whisper.load import load_whisper
 
@@ -88,3 +90,30 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("options.json", ".running")
     }
+
+
+class KilledError(Exception):
+    """Stands for kill -9."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> list[int]:
+    """Let decoding fail after so many batches; returns the sizes of those that were decoded."""
+    decode = TransformersBackend.generate
+    decoded: list[int] = []
+
+    def generate(self: Any, encoded: Any, prefixes: Any) -> Any:
+        if len(decoded) == batches:
+            raise KilledError
+        decoded.append(len(prefixes))
+        return decode(self, encoded, prefixes)
+
+    monkeypatch.setattr(TransformersBackend, "generate", generate)
+    return decoded
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, batches: int, job: LabelJob) -> None:
+    """Run until so many batches are decoded."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, batches)
+        with pytest.raises(KilledError):
+            run(job)

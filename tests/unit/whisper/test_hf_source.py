@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import soundfile
 
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
-from espnet_kd.data.label_job import splits_of
+from espnet_kd.data.label_job import LabelJob, splits_of
 from espnet_kd.errors import ConfigError, DataDirError, MissingDependencyError
 from tests.unit.whisper import tiny
-from tests.unit.whisper.labelled import contents, job_of, rows, run
+from tests.unit.whisper.labelled import contents, job_of, kill_after, rows, run, stop_after
 
 RATE = 16000
 
@@ -175,6 +176,19 @@ def test_labels_of_a_dataset_and_of_its_stream_agree(saved, teacher, tmp_path):
     assert [label["reference"] for label in labels] == ["one two three", None]
 
 
+def test_a_stream_that_was_killed_goes_on(saved, teacher, tmp_path, monkeypatch):
+    data = DatasetOptions(dataset_name=str(saved), streaming=True)
+    options = {"data": data, "plan": {"concatenate_audio": False}}
+    run(job_of(teacher, saved, tmp_path / "whole", **options))
+    job = job_of(teacher, saved, tmp_path / "killed", **options)
+    kill_after(monkeypatch, 2, job)
+    with monkeypatch.context() as patch:
+        decoded = stop_after(patch, 100)
+        run(job)
+    assert decoded == [1]  # of three batches of at most two rows
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
 def test_splits_have_folders_of_their_own(saved, teacher, tmp_path):
     data = DatasetOptions(dataset_name=str(saved), dataset_split_name="train+test")
     jobs = splits_of(job_of(teacher, saved, tmp_path, data=data))
@@ -183,6 +197,37 @@ def test_splits_have_folders_of_their_own(saved, teacher, tmp_path):
     with pytest.raises(DataDirError, match="equal"):
         splits_of(job_of(teacher, saved, tmp_path, data=DatasetOptions(
             dataset_name="x", dataset_split_name="train+train")))  # fmt: skip
+
+
+def several(name: str, **options: str) -> list[LabelJob]:
+    data = DatasetOptions(dataset_name=name, **options)
+    return splits_of(job_of(Path("teacher"), Path("speech"), Path("out"), data=data))
+
+
+def test_several_data_sets_have_folders_of_their_own(tmp_path):
+    jobs = several(
+        "org/a+b", dataset_config_name="hi+ur", dataset_split_name="train+dev",
+        text_column_name="text+sentence",
+    )  # fmt: skip
+    assert [job.output_dir for job in jobs] == ["out/a-train", "out/b-dev"]
+    assert [
+        (d.dataset_name, d.dataset_config_name, d.dataset_split_name, d.text_column_name)
+        for d in (job.data for job in jobs)
+    ] == [("org/a", "hi", "train", "text"), ("b", "ur", "dev", "sentence")]
+    plain = [job.data for job in several("a+b")]
+    assert [(d.dataset_config_name, d.text_column_name) for d in plain] == [(None, None)] * 2
+    assert [d.dataset_split_name for d in plain] == ["train"] * 2
+    folder = tmp_path / "c+d"
+    folder.mkdir()
+    (job,) = several(str(folder))
+    assert job.data.dataset_name == str(folder)
+
+
+def test_several_data_sets_need_as_much_of_each():
+    with pytest.raises(ConfigError, match=r"3 splits for 2 data set\(s\) a\+b"):
+        several("a+b", dataset_split_name="x+y+z")
+    with pytest.raises(DataDirError, match="two of them would be labelled in a-train"):
+        several("x/a+y/a")
 
 
 def test_without_the_package_it_is_named(monkeypatch, tmp_path):

@@ -145,6 +145,16 @@ def test_unknown_keys_are_ignored_with_one_warning(folder: Path) -> None:
     assert not hasattr(bundle.model.config, "surprise")
 
 
+def test_unknown_keys_of_generation_are_ignored_too(folder: Path) -> None:
+    edit(folder, "generation_config.json", validate="shadowed", surprise=1, language="<|hi|>")
+    with pytest.warns(UserWarning, match="ignored unknown key.*surprise, validate"):
+        config = load_whisper(folder).model.generation_config
+    assert not hasattr(config, "surprise")
+    assert callable(config.validate)
+    assert config.language == "<|hi|>"
+    assert config.lang_to_id["<|hi|>"] == 50276
+
+
 def test_a_plain_directory_gives_no_warning(teacher_folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -154,7 +164,9 @@ def test_a_plain_directory_gives_no_warning(teacher_folder: Path) -> None:
 def test_forced_tokens_are_forgotten(folder: Path) -> None:
     edit(folder, "config.json", forced_decoder_ids=[[1, 50259]])
     edit(folder, "generation_config.json", forced_decoder_ids=[[1, 50259]])
-    model = load_whisper(folder).model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all published models have them
+        model = load_whisper(folder).model
     for config in (model.config, model.generation_config):
         assert getattr(config, "forced_decoder_ids", None) is None
 
@@ -249,6 +261,16 @@ def test_damaged_and_missing_files(folder: Path, file: str) -> None:
     (folder / "vocab.json").unlink(missing_ok=True)
     with pytest.raises(CheckpointError, match=file):
         load_whisper(folder)
+
+
+def test_a_folder_of_checkpoints_is_not_one_model(tmp_path: Path) -> None:
+    for name in ("checkpoint-9-epoch-1", "checkpoint-20-epoch-2"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=r"e\.g\. .*checkpoint-20-epoch-2"):
+        load_whisper(tmp_path)
+    (tmp_path / "checkpoint-9-epoch-1-val-wer-5.000").mkdir()
+    with pytest.raises(CheckpointError, match=r"e\.g\. .*checkpoint-9-epoch-1-val-wer-5\.000"):
+        load_whisper(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "nothing here"])

@@ -15,17 +15,23 @@ from espnet_kd.bin.label_processes import Machine
 from espnet_kd.bin.whisper_pseudo_label import main
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import read_kaldi_dir
-from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import merge_shards
 from espnet_kd.data.label_run import finished_segments, label_share
 from espnet_kd.data.pseudo_labels import read_labels
 from espnet_kd.errors import ConfigError, DataDirError, KDError, WhisperError
-from espnet_kd.whisper.generate import TransformersBackend
 from espnet_kd.whisper.load import save_whisper
 from espnet_kd.whisper.specials import SpecialIds
 from tests.unit.whisper import tiny
 from tests.unit.whisper.decoded import stopping
-from tests.unit.whisper.labelled import contents, job_of, kaldi_dir, rows, run
+from tests.unit.whisper.labelled import (
+    contents,
+    job_of,
+    kaldi_dir,
+    kill_after,
+    rows,
+    run,
+    stop_after,
+)
 
 PACKED = [["a-0", "a-1"], ["a-2", "a-3"], ["a-4", "a-5"], ["b-6", "b-7"], ["b-8"]]
 
@@ -93,32 +99,6 @@ def test_nothing_intermediate_is_left(whole):
         "utt2num_samples", "utt2spk", "wav.scp",
     }  # fmt: skip
     assert (whole / "skipped.jsonl").read_text() == ""
-
-
-class KilledError(Exception):
-    """Stands for kill -9."""
-
-
-def stop_after(monkeypatch, batches: int) -> list[int]:
-    """Let decoding fail after so many batches; returns the sizes of those that were decoded."""
-    decode, decoded = TransformersBackend.generate, []
-
-    def generate(self, encoded, prefixes):
-        if len(decoded) == batches:
-            raise KilledError
-        decoded.append(len(prefixes))
-        return decode(self, encoded, prefixes)
-
-    monkeypatch.setattr(TransformersBackend, "generate", generate)
-    return decoded
-
-
-def kill_after(monkeypatch, batches: int, job: LabelJob) -> None:
-    """Run until so many batches are decoded."""
-    with monkeypatch.context() as patch:
-        stop_after(patch, batches)
-        with pytest.raises(KilledError):
-            run(job)
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2])
@@ -211,6 +191,19 @@ def test_other_options_need_another_folder(teacher, data, whole):
         "batch_size was 2 and is now 3",
         "label.language was 'en' and is now 'hi'",
     ]
+
+
+def test_a_teacher_that_was_trained_again_needs_another_folder(data, tmp_path):
+    teacher = tiny.tiny_whisper(tmp_path / "teacher", max_source_positions=50)
+    job = job_of(teacher, data, tmp_path / "labels")
+    job.folder.mkdir()
+    job.remember()
+    job.compare()
+    tiny.tiny_whisper(teacher, max_source_positions=50, seed=1)
+    with pytest.raises(ConfigError, match="teacher has other weights than then"):
+        job.compare()
+    (teacher / "model.safetensors").unlink()  # no longer needed where all is labelled
+    job.compare()
 
 
 def test_totals_are_told(whole, teacher, data):
