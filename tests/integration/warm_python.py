@@ -64,7 +64,11 @@ def warm_up() -> None:
     import torch.utils.tensorboard
 
     import espnet_kd.bin.ssl_distill_train
+    import espnet_kd.bin.whisper_distill_train
+    import espnet_kd.evaluation.auc
     import espnet_kd.evaluation.report
+    import espnet_kd.evaluation.whisper_runs
+    import espnet_kd.filtering.run
     from egs.TEMPLATE import downstream_jobs
 
     downstream_jobs.warm_up()
