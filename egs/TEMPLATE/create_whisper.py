@@ -43,6 +43,7 @@ def like(folder: str, seed: int) -> WhisperBundle:
         max_source_positions=config.max_source_positions,
         max_target_positions=config.max_target_positions,
         seed=seed,
+        init_std=config.init_std,
     )
 
 

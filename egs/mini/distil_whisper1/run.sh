@@ -24,7 +24,7 @@ tag=""             # name of the data and experiment folders; made of corpus whe
 datadir=data       # where data is written, in a folder named by tag
 expdir=exp         # where models and results are written, likewise
 seeds="0"          # each seed is a whole run: teacher, labels, students, baselines
-seconds=4          # window of the models; longer utterances are left out, and listed
+seconds=0          # window of the models, longer utterances are left out; 0 = all utterances fit
 wer_threshold=20   # labels with transcripts are kept below this WER (%)
 free_limits="--quantile conf=0.8" # limits for the others, as bin.whisper_filter takes them
 measures="conf entropy compression repetition mcd" # judged against the true WER of labels
@@ -63,7 +63,7 @@ label() { # PART: pseudo-labels of a part of the training speech
     derive "$seed_dir/labels/$1" "$python" -m espnet_kd.bin.whisper_pseudo_label \
         --model_name_or_path "$seed_dir/teacher/student" --data_dir "$parts/$1" \
         --output_dir "$seed_dir/labels/$1" --language en --concatenate_audio false \
-        --max_duration_in_seconds "$seconds" --max_label_length "$max_length" \
+        --max_duration_in_seconds "$(cat "$parts/seconds")" --max_label_length "$max_length" \
         --per_device_eval_batch_size 16
 }
 
@@ -115,13 +115,13 @@ fi
 
 if stage 2 "Whisper teacher, from scratch on transcripts" "5 minutes per seed, 50 MB" \
     "a validation WER far below 50 %"; then
-    need "$parts/teacher/wav.scp" 1
+    need "$parts/seconds" 1 "the training speech"
     read -ra all_seeds <<<"$seeds"
     threads=$((${#all_seeds[@]} < nj ? nj / ${#all_seeds[@]} : 1))
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
         derive "$seed_dir/start/teacher" "$python" ../../TEMPLATE/create_whisper.py \
-            --conf conf/teacher.yaml --seconds "$seconds" --seed "$seed" \
+            --conf conf/teacher.yaml --seconds "$(cat "$parts/seconds")" --seed "$seed" \
             --out "$seed_dir/start/teacher"
         # shellcheck disable=SC2086
         start_job "$nj" train_whisper teacher conf/train_teacher.yaml "$threads" \

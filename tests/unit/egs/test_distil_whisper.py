@@ -74,20 +74,24 @@ def test_speech_is_shared_out(prepared, monkeypatch, capsys):
 
 def test_the_seed_decides_the_parts(prepared, monkeypatch):
     found = [
-        sorted(run_split(prepared, monkeypatch, "--seconds", "9", "--seed", seed)["teacher"].text)
+        sorted(run_split(prepared, monkeypatch, "--seed", seed)["teacher"].text)
         for seed in ("0", "0", "1")
     ]
     assert found[0] == found[1] != found[2]
+    assert (prepared / "whisper" / "seconds").read_text() == "5\n", "all utterances fit"
+    assert (prepared / "whisper" / "left_out.txt").read_text() == ""
 
 
 def test_bad_splits_are_refused(prepared, monkeypatch):
     with pytest.raises(SystemExit, match="leave something over"):
-        run_split(prepared, monkeypatch, "--seconds", "4", "--shares", "0.5", "0.5")
+        run_split(prepared, monkeypatch, "--shares", "0.5", "0.5")
     (prepared / "b" / "text").unlink()
     with pytest.raises(SystemExit, match="not every utterance has a transcript"):
-        run_split(prepared, monkeypatch, "--seconds", "4")
+        run_split(prepared, monkeypatch)
+    table = prepared / "a" / "utt2num_samples"
+    table.write_text("".join(f"{line.split()[0]} 99999\n" for line in table.open()))
     with pytest.raises(SystemExit, match="no utterance is left"):
-        run_split(prepared, monkeypatch, "--seconds", "0.5", "--train", "a")
+        run_split(prepared, monkeypatch, "--seconds", "2", "--train", "a")
 
 
 # --- Teacher

@@ -23,7 +23,8 @@ echo trained >>"$folder/epochs"
 RECIPE = """
 set -euo pipefail
 stage=0 stop_stage=8 skip_stages="" expdir=exp datadir=data corpus=synthetic:x tag="" smoke={smoke}
-python=./python ngpu=0 train_set=train valid_set=valid cuda_cmd={template}/run_local.sh
+python=./python ngpu=0 train_set=train valid_set=valid
+train_cmd={template}/run_local.sh cuda_cmd={template}/run_local.sh
 MAIN_ROOT={root}
 . {template}/mini.sh
 seed=3 seed_dir=$expdir/seed3

@@ -1,31 +1,35 @@
 """Stage 1: share the training speech out, so that every kind of data of a distillation is there.
 
 ``split.py --data DATA --train train-clean-360 train-clean-100 --valid dev-clean --test test-clean
---seconds 4 --seed 0`` writes into ``DATA/whisper``:
+--seed 0`` writes into ``DATA/whisper``:
 
 ``teacher``         with transcripts, for the teacher alone
 ``transcribed``     with transcripts, to be labelled: what a WER filter can judge
 ``untranscribed``   without, to be labelled: what only label-free measures can judge
 ``valid``, ``test`` as they are
 
-Text is in lower case: these are the tokens that Whisper's vocabulary has for common words. What is
-longer than the model's window is left out and listed in ``left_out.txt``.
+Text is in lower case: these are the tokens that Whisper's vocabulary has for common words.
+``seconds`` is the window that the models shall have: what is longer is left out and listed in
+``left_out.txt``. By default it is as long as the longest utterance, in whole seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from espnet_kd.data.kaldi_dir import KaldiDir, load_tables, write_kaldi_dir, write_report
 from espnet_kd.errors import DataDirError, KDError
+from espnet_kd.utils.files import write_text
 
 PARTS = ("teacher", "transcribed", "untranscribed")
 RATE = 16000
+LONGEST = 30
+"""Seconds of a published Whisper's window."""
 
 
 def join(folders: Sequence[Path]) -> KaldiDir:
@@ -42,9 +46,15 @@ def join(folders: Sequence[Path]) -> KaldiDir:
     return whole
 
 
-def fitting(data: KaldiDir, seconds: float) -> tuple[KaldiDir, list[str]]:
+def window(sets: Iterable[KaldiDir]) -> int:
+    """Whole seconds for the longest utterance."""
+    longest = max(count for data in sets for count in data.num_samples.values())
+    return min(-(-longest // RATE), LONGEST)
+
+
+def fitting(data: KaldiDir, seconds: int) -> tuple[KaldiDir, list[str]]:
     """What is no longer than a window, and a line about each utterance that is."""
-    most = round(seconds * RATE)
+    most = seconds * RATE
     long = {key: count for key, count in data.num_samples.items() if count > most}
     lines = [f"{key} lasts {count / RATE:.2f} s" for key, count in sorted(long.items())]
     return data.subset(data.wav_scp.keys() - long.keys()), lines
@@ -60,11 +70,12 @@ def share_out(keys: Sequence[str], shares: Sequence[float], seed: int) -> list[l
 def split(args: argparse.Namespace) -> Mapping[str, KaldiDir]:
     """Write all folders and return what they hold."""
     out = args.data / "whisper"
-    sets = {"train": args.train, "valid": [args.valid], "test": [args.test]}
-    found, left_out = {}, []
-    for name, folders in sets.items():
-        data, lines = fitting(join([args.data / folder for folder in folders]), args.seconds)
-        found[name] = data
+    folders = {"train": args.train, "valid": [args.valid], "test": [args.test]}
+    found = {name: join([args.data / part for part in parts]) for name, parts in folders.items()}
+    seconds = args.seconds or window(found.values())
+    left_out = []
+    for name, data in found.items():
+        found[name], lines = fitting(data, seconds)
         left_out += [f"{name}: {line}" for line in lines]
     train = found.pop("train")
     for name, keys in zip(PARTS, share_out([*train.wav_scp], args.shares, args.seed), strict=True):
@@ -73,7 +84,8 @@ def split(args: argparse.Namespace) -> Mapping[str, KaldiDir]:
     for name, data in found.items():
         write_kaldi_dir(out / name, data)
     write_report(out / "left_out.txt", left_out)
-    print(f"{len(left_out)} utterances are longer than {args.seconds:g} s: {out / 'left_out.txt'}")
+    write_text(out / "seconds", f"{seconds}\n")
+    print(f"{len(left_out)} utterances are longer than {seconds} s ({out / 'left_out.txt'})")
     return found
 
 
@@ -83,7 +95,7 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", required=True)
     parser.add_argument("--valid", required=True)
     parser.add_argument("--test", required=True)
-    parser.add_argument("--seconds", type=float, required=True, help="window of the model")
+    parser.add_argument("--seconds", type=int, default=0, help="window; 0 = all utterances fit")
     parser.add_argument("--shares", type=float, nargs=2, default=[0.5, 0.2], help="first two parts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
