@@ -127,7 +127,9 @@ train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resum
 train_whisper() { # NAME CONFIG THREADS OPTIONS...: the same for a Whisper, data among the options
     local name=$1 config=$2 threads=$3 short=()
     shift 3
-    if $smoke; then short=(--max_epoch 1 --num_iters_per_epoch 2 --batch_size 4); fi
+    if $smoke; then
+        short=(--max_epoch 1 --num_iters_per_epoch 2 --batch_size 4 --scheduler_conf warmup_steps=1)
+    fi
     kd_train "$name" "$config" "$threads" whisper_distill_train "${short[@]}" "$@"
 }
 

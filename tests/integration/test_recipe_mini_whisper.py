@@ -78,7 +78,7 @@ def test_models_are_complete_folders_with_the_shapes_asked_for(seed_dir):
         for name, bundle in bundles.items()
     }
     assert layers == {
-        **dict.fromkeys(("distil", "distil_scratch"), (4, 1)),
+        **dict.fromkeys(("distil", "distil_scratch"), (4, 2)),
         **dict.fromkeys(("udistil", "udistil_scratch"), (2, 2)),
         "teacher": (4, 4),
     }

@@ -135,7 +135,7 @@ def test_words_of_a_whispers_training(folder):
     call(folder, "train_whisper", "a", "conf.yaml", "1", "--train_dir", "x", smoke="true")
     words = (folder / "said").read_text()
     assert words.startswith("-m espnet_kd.bin.whisper_distill_train --config conf.yaml --seed 3")
-    assert words.endswith("--num_iters_per_epoch 2 --batch_size 4 --train_dir x\n")
+    assert words.endswith("--batch_size 4 --scheduler_conf warmup_steps=1 --train_dir x\n")
     assert "data_path" not in words
 
 

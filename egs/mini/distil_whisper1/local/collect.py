@@ -17,7 +17,7 @@ from espnet_kd.whisper.normalisers import make_normaliser
 
 SYSTEMS = {
     "teacher": System("teacher", "4-4 layers, trained here on transcripts"),
-    "distil": System("student", "4-1 layers, the teacher's encoder, frozen"),
+    "distil": System("student", "4-2 layers, the teacher's encoder, frozen"),
     "udistil": System("student", "2-2 layers, no transcript used"),
     "distil_scratch": System("baseline", "distil's shape from random weights, as many updates"),
     "udistil_scratch": System("baseline", "udistil's shape from random weights, as many updates"),
