@@ -57,9 +57,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
-        made = from_file(args.conf, args.seconds, args.seed) if args.conf else (
-            like(args.like, args.seed)
-        )
+        if args.conf:
+            made = from_file(args.conf, args.seconds, args.seed)
+        else:
+            made = like(args.like, args.seed)
         save_whisper(made, args.out)
     except KDError as error:
         sys.exit(f"create_whisper.py: {error}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from espnet_kd.evaluation.curves import Curves, load_curves
 from espnet_kd.evaluation.html import render_page
-from espnet_kd.evaluation.plots import Panel, Point, plot_curves, plot_tradeoff
+from espnet_kd.evaluation.plots import COLUMNS, Panel, Point, plot_curves, plot_tradeoff
 from espnet_kd.evaluation.results import (
     command_table,
     removal_tables,
@@ -56,9 +56,7 @@ def write_report(
     tables = [*result_tables(runs), *removal_tables(systems), command_table(runs)]
     shown = {**drawn, **removal_pictures(systems), **further}
     write_text(out / "report.html", render_page(title, tables, shown, headline(systems)))
-    return {
-        path.name: path for path in (*drawn.values(), out / "RESULTS.md", out / "report.html")
-    }
+    return {path.name: path for path in (*drawn.values(), out / "RESULTS.md", out / "report.html")}
 
 
 def _draw_curves(curves: Mapping[str, Sequence[Curves]], out: Path) -> dict[str, Path]:
@@ -144,4 +142,6 @@ def _points(systems: Sequence[System], label: str, cost: str) -> tuple[list[Poin
 
 
 def _columns(panels: Sequence[Panel]) -> int:
-    return len({panel.cost_label for panel in panels})
+    """A column per cost; with one cost the panels stand side by side."""
+    costs = len({panel.cost_label for panel in panels})
+    return costs if costs > 1 else COLUMNS

@@ -108,9 +108,7 @@ def _backend(file: str, specials: list[str], ranks: int | None) -> Any:
 
 
 @functools.cache
-def _byte_pairs(
-    file: str, most: int | None
-) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_pairs(file: str, most: int | None) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Vocabulary and merges in transformers' printable alphabet of bytes."""
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 

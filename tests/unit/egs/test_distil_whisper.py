@@ -86,7 +86,7 @@ def test_bad_splits_are_refused(prepared, monkeypatch):
     with pytest.raises(SystemExit, match="leave something over"):
         run_split(prepared, monkeypatch, "--shares", "0.5", "0.5")
     (prepared / "b" / "text").unlink()
-    with pytest.raises(SystemExit, match="not every utterance has a transcript"):
+    with pytest.raises(SystemExit, match="stage 1 needs transcripts"):
         run_split(prepared, monkeypatch)
     table = prepared / "a" / "utt2num_samples"
     table.write_text("".join(f"{line.split()[0]} 99999\n" for line in table.open()))

@@ -75,11 +75,13 @@ def test_missing_scores_name_the_stage(recipe, words, tmp_path, monkeypatch):
 
 def test_check_lists_all_problems(tmp_path, monkeypatch, capsys):
     arguments = ["check.py", "--corpus", "digits:/nowhere", "--min_free_gb", "1e9"]
+    arguments += ["--packages", "torch", "no-such-package"]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as stop:
         check.main()
     assert "no such file or folder /nowhere" in str(stop.value)
     assert "GB are needed" in str(stop.value)
+    assert "package no-such-package is not installed" in str(stop.value)
 
 
 # --- Collecting

@@ -1,4 +1,4 @@
-"""mini.sh's train and derive: what is repeated, what goes on, what is put aside when inputs change."""
+"""mini.sh's train and derive: what is kept, what goes on, what is put aside when inputs change."""
 
 from __future__ import annotations
 

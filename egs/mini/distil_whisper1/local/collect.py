@@ -36,7 +36,8 @@ def label_wer(folder: Path) -> float:
     records = [record for record in map(json.loads, lines) if record["reference"] is not None]
     normalise = make_normaliser("basic", "en")
     references, labels = (
-        {record["id"]: normalise(record[key]) for record in records} for key in ("reference", "text")
+        {record["id"]: normalise(record[key]) for record in records}
+        for key in ("reference", "text")
     )
     return word_error_rates(references, labels).error_rate
 

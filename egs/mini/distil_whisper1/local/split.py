@@ -38,7 +38,7 @@ def join(folders: Sequence[Path]) -> KaldiDir:
     for folder in folders:
         part = load_tables(folder)
         if len(part.text) < len(part):
-            raise DataDirError(f"{folder}: not every utterance has a transcript; stage 1 needs them")
+            raise DataDirError(f"{folder}: stage 1 needs transcripts of all utterances")
         whole.wav_scp |= part.wav_scp
         whole.utt2spk |= part.utt2spk
         whole.text |= {key: text.lower() for key, text in part.text.items()}
