@@ -88,9 +88,12 @@ kd_run() { # COMMAND...: a signal to this shell ends it at once
 }
 
 derive() { # FOLDER COMMAND...: run it unless FOLDER was made by it of the same models and data
-    local folder=$1 models made_from
+    local folder=$1 models made_from word others=()
     shift
-    models=$(kd_models_of "$@")
+    for word in "$@"; do
+        if [ "$word" != "$folder" ]; then others+=("$word"); fi
+    done
+    models=$(kd_models_of "${others[@]}")
     made_from=("$@" ${models:+"$models"})
     if is_done "$folder.done" "${made_from[@]}"; then return; fi
     # What was stopped goes on, of what else is there nothing can be used.

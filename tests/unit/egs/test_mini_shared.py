@@ -150,7 +150,8 @@ def test_a_whispers_run_follows_weights_and_labels(folder, whisper, changed):
 
 
 # --- derive
-COPY = 'test -e "$1" && echo went on; mkdir -p "$1"; cat "$2/model.safetensors" >>"$1/made"'
+# What is made looks like what other things are made of.
+COPY = 'mkdir -p "$1"; cat "$2/model.safetensors" >>"$1/labels.jsonl"'
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def derive(folder: Path, whisper: Path) -> Callable[[], tuple[str, str]]:
 
     def run() -> tuple[str, str]:
         said = call(folder, "derive", "out/b", "bash", "-c", COPY, "copy", "out/b", "model")
-        return said, (folder / "out/b/made").read_text()
+        return said, (folder / "out/b/labels.jsonl").read_text()
 
     return run
 
