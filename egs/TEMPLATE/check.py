@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--min_free_gb", type=float, default=1.0)
+    parser.add_argument("--packages", nargs="*", default=[], help="that are needed besides")
     args = parser.parse_args()
     problems = []
     try:
@@ -28,7 +29,7 @@ def main() -> None:
     except KDError as error:
         kind = ""
         problems.append(str(error))
-    packages = [*PACKAGES, *(["espeakng-loader"] if kind == "synthetic" else [])]
+    packages = [*PACKAGES, *(["espeakng-loader"] if kind == "synthetic" else []), *args.packages]
     for name in packages:
         try:
             print(f"{name} {importlib.metadata.version(name)}")

@@ -4,6 +4,8 @@
 #
 #   prepare_speech                                                  # stage 1
 #   train student conf/student.yaml false 1 --teacher "$teacher"    # into $seed_dir/student
+#   train_whisper student conf/distil.yaml 1 --student DIR ...      # likewise, a Whisper
+#   derive "$seed_dir/labels" COMMAND...                            # whatever else makes a folder
 #   train_teacher                                                   # into $seed_dir/teacher
 #   downstream teacher student                                      # of $seed_dir/models
 #
@@ -51,11 +53,14 @@ kd_data_options() { # CODES(true|false): data of one run, as ESPnet options
     done
 }
 
-kd_models_of() { # WORD...: a checksum for each model's folder among the words
-    local word
+kd_models_of() { # WORD...: a checksum for each folder of a model or of labels among the words
+    local word file
     for word in "$@"; do
-        # Ours holds the weights' checksum.
-        if [ -f "$word/config.json" ]; then cksum <"$word/config.json"; fi
+        for file in labels.jsonl text wav.scp config.json; do
+            if [ -f "$word/$file" ]; then cksum <"$word/$file"; fi
+        done
+        # Our own config.json holds the weights' checksum, Hugging Face's does not.
+        if [ -f "$word/generation_config.json" ]; then cksum <"$word/model.safetensors"; fi
     done
 }
 
@@ -73,28 +78,62 @@ kd_put_aside() { # NAME MODELS: make way for a run that is made from MODELS
     echo "$models" >"$folder/.made_from"
 }
 
-train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resumes it if it stopped
-    local name=$1 config=$2 codes=$3 threads=$4 command models
-    local mark=$seed_dir/$name/.done_train
-    shift 4
-    models=$(kd_models_of "$@")
-    # shellcheck disable=SC2046,SC2086
-    command=("$python" -m espnet_kd.bin.ssl_distill_train --config "$config" --seed "$seed"
-        --ngpu "$ngpu" --num_workers 0 --output_dir "$seed_dir/$name" $(kd_data_options "$codes")
-        $kd_smoke_options "$@")
-    local made_from=("${command[@]}" "$(cksum <"$config")" "$(cksum <"$data/$train_set/wav.scp")"
-        ${models:+"$models"})
-    if is_done "$mark" "${made_from[@]}"; then return; fi
-    kd_put_aside "$name" "$models"
-    watch_edit="$watch_edit;s/^/    $name: /" ${cuda_cmd} --gpu "$ngpu" \
-        --num_threads "$threads" "$seed_dir/log/train_$name.log" \
-        "${command[@]}" &
-    # A shell that waits hears signals at once; the training has to hear them too.
+kd_run() { # COMMAND...: a signal to this shell ends it at once
+    "$@" &
+    # A shell that waits hears signals at once; the command has to hear them too.
     # shellcheck disable=SC2064
     trap "kill $! 2>/dev/null; exit 143" TERM
     wait_all $!
     trap 'exit 143' TERM
+}
+
+derive() { # FOLDER COMMAND...: run it unless FOLDER was made by it of the same models and data
+    local folder=$1 models made_from word others=()
+    shift
+    for word in "$@"; do
+        if [ "$word" != "$folder" ]; then others+=("$word"); fi
+    done
+    models=$(kd_models_of "${others[@]}")
+    made_from=("$@" ${models:+"$models"})
+    if is_done "$folder.done" "${made_from[@]}"; then return; fi
+    # What was stopped goes on, of what else is there nothing can be used.
+    if [ "$(cat "$folder.made_from" 2>/dev/null)" != "${made_from[*]}" ]; then rm -rf "$folder"; fi
+    mkdir -p "$(dirname "$folder")"
+    echo "${made_from[*]}" >"$folder.made_from"
+    kd_run ${train_cmd} "$seed_dir/log/${folder#"$seed_dir/"}.log" "$@"
+    mark_done "$folder.done" "${made_from[@]}"
+}
+
+kd_train() { # NAME CONFIG THREADS COMMAND OPTIONS...: what train and train_whisper share
+    local name=$1 config=$2 threads=$3 command models
+    local mark=$seed_dir/$name/.done_train
+    models=$(kd_models_of "${@:5}")
+    command=("$python" -m "espnet_kd.bin.$4" --config "$config" --seed "$seed"
+        --ngpu "$ngpu" --num_workers 0 --output_dir "$seed_dir/$name" "${@:5}")
+    local made_from=("${command[@]}" "$(cksum <"$config")" "$(cksum <"$data/$train_set/wav.scp")"
+        ${models:+"$models"})
+    if is_done "$mark" "${made_from[@]}"; then return; fi
+    kd_put_aside "$name" "$models"
+    watch_edit="$watch_edit;s/^/    $name: /" kd_run ${cuda_cmd} --gpu "$ngpu" \
+        --num_threads "$threads" "$seed_dir/log/train_$name.log" "${command[@]}"
     mark_done "$mark" "${made_from[@]}"
+}
+
+train() { # NAME CONFIG CODES THREADS OPTIONS...: one training run; ESPnet resumes it if it stopped
+    local name=$1 config=$2 codes=$3 threads=$4
+    shift 4
+    # shellcheck disable=SC2046,SC2086
+    kd_train "$name" "$config" "$threads" ssl_distill_train $(kd_data_options "$codes") \
+        $kd_smoke_options "$@"
+}
+
+train_whisper() { # NAME CONFIG THREADS OPTIONS...: the same for a Whisper, data among the options
+    local name=$1 config=$2 threads=$3 short=()
+    shift 3
+    if $smoke; then
+        short=(--max_epoch 1 --num_iters_per_epoch 2 --batch_size 4 --scheduler_conf warmup_steps=1)
+    fi
+    kd_train "$name" "$config" "$threads" whisper_distill_train "${short[@]}" "$@"
 }
 
 train_teacher() { # a HuBERT on cluster targets, which must tell masked sounds apart

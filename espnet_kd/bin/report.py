@@ -22,6 +22,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", nargs="+", required=True, metavar="JSON", help="run JSON files")
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--title", default="Results", help="heading of page and RESULTS.md")
+    parser.add_argument(
+        "--figures", nargs="+", default=[], metavar="CAPTION=PNG", help="further figures"
+    )
     return parser
 
 
@@ -32,8 +35,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from espnet_kd.evaluation.report import write_report
     from espnet_kd.evaluation.runs import load_runs
 
+    pairs = (figure.rpartition("=") for figure in args.figures)
+    figures = {caption: Path(file) for caption, _, file in pairs}
     try:
-        written = write_report(load_runs(args.runs), args.out, args.title)
+        for file in figures.values():
+            if not file.is_file():
+                raise KDError(f"--figures: no such file {file}; run the stage that draws it")
+        written = write_report(load_runs(args.runs), args.out, args.title, figures)
     except KDError as error:
         sys.exit(f"espnet_kd.bin.report: {error}")
     for path in written.values():

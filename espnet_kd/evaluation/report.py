@@ -1,13 +1,13 @@
-"""A report folder from run JSONs: report.html, RESULTS.md, curves.png, pareto.png."""
+"""A report folder from run JSONs: report.html, RESULTS.md, curves.png, wer.png, pareto.png."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_kd.evaluation.curves import load_curves
+from espnet_kd.evaluation.curves import Curves, load_curves
 from espnet_kd.evaluation.html import render_page
-from espnet_kd.evaluation.plots import Panel, Point, plot_curves, plot_tradeoff
+from espnet_kd.evaluation.plots import COLUMNS, Panel, Point, plot_curves, plot_tradeoff
 from espnet_kd.evaluation.results import (
     command_table,
     removal_tables,
@@ -19,35 +19,61 @@ from espnet_kd.evaluation.summary import System, group, score_labels
 from espnet_kd.utils.files import write_text
 
 AXES = ("Parameters (M)", "MACs (G)", "RTF (CPU)")
+CURVES = {"loss": ("Training curves", "curves.png"), "wer": ("WER while training", "wer.png")}
+"""Quantity to caption and file of its figure."""
 
 
-def write_report(runs: Sequence[Run], out: Path, title: str = "Results") -> dict[str, Path]:
+def write_report(
+    runs: Sequence[Run],
+    out: Path,
+    title: str = "Results",
+    figures: Mapping[str, Path] | None = None,
+) -> dict[str, Path]:
     """Write the report of ``runs`` into the folder ``out``.
 
     Figures for which no run brings data (no curves, no profile) are left out.
 
+    Args:
+        runs: what is reported.
+        out: folder.
+        title: heading of page and RESULTS.md.
+        figures: caption to PNG file of further figures for the page.
+
     Returns:
         file name to path of what was written.
     """
+    further = dict(figures or {})
     out.mkdir(parents=True, exist_ok=True)
     systems = group(runs)
-    figures: dict[str, Path] = {}
+    drawn: dict[str, Path] = {}
     panels = tradeoff_panels(systems)
     if panels:
-        figures["Score against cost"] = out / "pareto.png"
+        drawn["Score against cost"] = out / "pareto.png"
         plot_tradeoff(panels, out / "pareto.png", columns=_columns(panels))
-    with_curves = {s.label: [load_curves(r.curves) for r in s.runs if r.curves] for s in systems}
-    with_curves = {label: curves for label, curves in with_curves.items() if curves}
-    if with_curves:
-        figures["Training curves"] = out / "curves.png"
-        plot_curves(with_curves, out / "curves.png")
+    curves = {s.label: [load_curves(r.curves) for r in s.runs if r.curves] for s in systems}
+    drawn |= _draw_curves(curves, out)
     write_text(out / "RESULTS.md", results_markdown(runs, title))
     tables = [*result_tables(runs), *removal_tables(systems), command_table(runs)]
-    shown = {**figures, **removal_pictures(systems)}
+    shown = {**drawn, **removal_pictures(systems), **further}
     write_text(out / "report.html", render_page(title, tables, shown, headline(systems)))
-    return {
-        path.name: path for path in (*figures.values(), out / "RESULTS.md", out / "report.html")
-    }
+    return {path.name: path for path in (*drawn.values(), out / "RESULTS.md", out / "report.html")}
+
+
+def _draw_curves(curves: Mapping[str, Sequence[Curves]], out: Path) -> dict[str, Path]:
+    """Caption and file of a figure for the loss of all systems that have curves, and for the WER of
+    those that recognised speech while they were trained.
+    """
+    drawn = {}
+    for quantity, (caption, name) in CURVES.items():
+        having = {
+            label: seeds
+            for label, seeds in curves.items()
+            if any(quantity in ("loss", key.rpartition("/")[2]) for seed in seeds for key in seed)
+        }
+        if having:
+            drawn[caption] = out / name
+            plot_curves(having, out / name, quantity)
+    return drawn
 
 
 def removal_pictures(systems: Sequence[System]) -> dict[str, Path]:
@@ -116,4 +142,6 @@ def _points(systems: Sequence[System], label: str, cost: str) -> tuple[list[Poin
 
 
 def _columns(panels: Sequence[Panel]) -> int:
-    return len({panel.cost_label for panel in panels})
+    """A column per cost; with one cost the panels stand side by side."""
+    costs = len({panel.cost_label for panel in panels})
+    return costs if costs > 1 else COLUMNS

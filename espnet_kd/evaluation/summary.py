@@ -15,8 +15,11 @@ COSTS = {
     "Peak memory (MiB)": (("memory", "peak_mib"), 1.0),
     "Removed (%)": (("pruning", "reached"), 100.0),
     "Off target (%)": (("pruning", "off_target"), 100.0),
+    "Labels kept (%)": (("labels", "kept"), 100.0),
+    "WER of labels (%)": (("labels", "wer"), 1.0),
 }
-"""Cost's column head to its place in the profile (or what pruning wrote) and its scale."""
+"""Cost's column head to its place in the profile (or what pruning wrote) and its scale; what labels
+a recipe gave to a model it writes into the profile."""
 
 
 @dataclass(frozen=True)

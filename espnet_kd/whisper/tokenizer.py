@@ -28,25 +28,31 @@ TIMESTAMPS = [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
 """Names of the timestamp tokens, 0.00 to 30.00 s."""
 
 
-def build_tokenizer(kind: str) -> Any:
+def build_tokenizer(kind: str, ranks: int | None = None) -> Any:
     """Build a ``WhisperTokenizerFast`` that encodes as the published one does.
 
     Args:
         kind: ``multilingual`` (51865 tokens), ``multilingual-v3`` (51866) or ``english`` (51864).
+        ranks: keep only so many byte strings, those that were learnt first, for a model so small
+            that the published vocabulary would be most of it. Text becomes more and shorter
+            tokens; special tokens and timestamps are all there.
 
     Raises:
-        WhisperError: no such kind.
+        WhisperError: no such kind, or a number of byte strings that is impossible.
         MissingDependencyError: openai-whisper is not installed.
     """
     if kind not in KINDS:
         raise WhisperError(f"tokenizer {kind!r} is unknown; choose {', '.join(KINDS)}")
+    if ranks is not None and kind == "english":
+        # Where its end token stands is how an English-only vocabulary is recognised.
+        raise WhisperError("an English-only vocabulary is used as a whole; take multilingual")
     from transformers import WhisperTokenizerFast
 
     normalizer = assets().parent / "normalizers" / "english.json"
     file, languages = KINDS[kind]
     specials = _special_names(languages)
     return WhisperTokenizerFast(
-        tokenizer_object=_backend(file, specials),
+        tokenizer_object=_backend(file, specials, ranks),
         normalizer_file=str(normalizer),
         pad_token=END,
         additional_special_tokens=specials,
@@ -88,11 +94,11 @@ def _special_names(languages: int) -> list[str]:
     ]
 
 
-def _backend(file: str, specials: list[str]) -> Any:
+def _backend(file: str, specials: list[str], ranks: int | None) -> Any:
     """The ``tokenizers.Tokenizer`` with special tokens and timestamps behind the ranks."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    vocabulary, merges = _byte_pairs(file)
+    vocabulary, merges = _byte_pairs(file, ranks)
     backend = Tokenizer(models.BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -102,7 +108,7 @@ def _backend(file: str, specials: list[str]) -> Any:
 
 
 @functools.cache
-def _byte_pairs(file: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_pairs(file: str, most: int | None) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Vocabulary and merges in transformers' printable alphabet of bytes."""
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
@@ -111,13 +117,22 @@ def _byte_pairs(file: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
     def printable(token: bytes) -> str:
         return "".join(letters[byte] for byte in token)
 
-    ranks = _read_ranks(assets() / file)
+    ranks = _first_ranks(_read_ranks(assets() / file), most)
     merges = [last_merge(token, ranks) for token in sorted(ranks, key=ranks.__getitem__)
               if len(token) > 1]  # fmt: skip
     return (
         {printable(token): rank for token, rank in ranks.items()},
         [(printable(left), printable(right)) for left, right in merges],
     )
+
+
+def _first_ranks(ranks: dict[bytes, int], most: int | None) -> dict[bytes, int]:
+    """The byte strings of lowest rank; the single bytes come first, so any text can be written."""
+    if most is None:
+        return ranks
+    if not 256 <= most <= len(ranks):
+        raise WhisperError(f"{most} byte strings: give at least 256 and at most {len(ranks)}")
+    return {token: rank for token, rank in ranks.items() if rank < most}
 
 
 def _read_ranks(file: Path) -> dict[bytes, int]:

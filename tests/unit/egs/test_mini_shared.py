@@ -1,4 +1,4 @@
-"""mini.sh's train: what is repeated, what goes on and what is put aside when its inputs change."""
+"""mini.sh's train and derive: what is kept, what goes on, what is put aside when inputs change."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ echo trained >>"$folder/epochs"
 RECIPE = """
 set -euo pipefail
 stage=0 stop_stage=8 skip_stages="" expdir=exp datadir=data corpus=synthetic:x tag="" smoke={smoke}
-python=./python ngpu=0 train_set=train valid_set=valid cuda_cmd={template}/run_local.sh
+python=./python ngpu=0 train_set=train valid_set=valid
+train_cmd={template}/run_local.sh cuda_cmd={template}/run_local.sh
 MAIN_ROOT={root}
 . {template}/mini.sh
 seed=3 seed_dir=$expdir/seed3
-train "$@"
+{what} "$@"
 """
 
 
@@ -45,23 +46,36 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def call(folder: Path, what: str, *words: str, smoke: str = "false") -> str:
+    """Call a function of mini.sh; returns what the recipe says."""
+    script = RECIPE.format(template=TEMPLATE, root=TEMPLATE.parents[1], smoke=smoke, what=what)
+    result = subprocess.run(
+        ["bash", "-c", script, "run.sh", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
 @pytest.fixture
 def train(folder: Path) -> Callable[..., str]:
     """``train(*options)`` of the run ``a``: what the recipe says."""
 
     def run(*options: str, smoke: str = "false") -> str:
-        script = RECIPE.format(template=TEMPLATE, root=TEMPLATE.parents[1], smoke=smoke)
-        result = subprocess.run(
-            ["bash", "-c", script, "run.sh", "a", "conf.yaml", "false", "1", *options],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stderr
+        return call(folder, "train", "a", "conf.yaml", "false", "1", *options, smoke=smoke)
 
     return run
+
+
+@pytest.fixture
+def whisper(folder: Path) -> Path:
+    """A model as Hugging Face saves it, whose configuration says nothing of its weights."""
+    for name in ("generation_config.json", "model.safetensors"):
+        (folder / "model" / name).write_text("first")
+    return folder / "model"
 
 
 def times(folder: Path, run: str = "exp/synthetic/seed3/a") -> int:
@@ -115,3 +129,56 @@ def test_a_run_that_stopped_goes_on(folder, train):
     train("--student", "model")
     assert times(folder) == 2
     assert not (folder / "exp/synthetic/seed3/a.old").exists()
+
+
+def test_words_of_a_whispers_training(folder):
+    call(folder, "train_whisper", "a", "conf.yaml", "1", "--train_dir", "x", smoke="true")
+    words = (folder / "said").read_text()
+    assert words.startswith("-m espnet_kd.bin.whisper_distill_train --config conf.yaml --seed 3")
+    assert words.endswith("--batch_size 4 --scheduler_conf warmup_steps=1 --train_dir x\n")
+    assert "data_path" not in words
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "labels.jsonl"])
+def test_a_whispers_run_follows_weights_and_labels(folder, whisper, changed):
+    words = ("a", "conf.yaml", "1", "--student", "model", "--train_dir", "model")
+    call(folder, "train_whisper", *words)
+    assert "done already" in call(folder, "train_whisper", *words)
+    (whisper / changed).write_text("second")
+    assert "have changed" in call(folder, "train_whisper", *words)
+    assert times(folder) == times(folder, "exp/synthetic/seed3/a.old") == 1
+
+
+# --- derive
+# What is made looks like what other things are made of.
+COPY = 'mkdir -p "$1"; cat "$2/model.safetensors" >>"$1/labels.jsonl"'
+
+
+@pytest.fixture
+def derive(folder: Path, whisper: Path) -> Callable[[], tuple[str, str]]:
+    """``derive()`` of a folder from the model: what is said, and what is in the folder."""
+
+    def run() -> tuple[str, str]:
+        said = call(folder, "derive", "out/b", "bash", "-c", COPY, "copy", "out/b", "model")
+        return said, (folder / "out/b/labels.jsonl").read_text()
+
+    return run
+
+
+def test_a_folder_is_made_once(derive):
+    assert derive()[1] == "first"
+    said, content = derive()
+    assert "done already" in said
+    assert content == "first"
+
+
+def test_a_folder_of_another_model_is_made_afresh(derive, whisper):
+    derive()
+    (whisper / "model.safetensors").write_text("second")
+    assert derive()[1] == "second"
+
+
+def test_a_folder_that_was_begun_is_gone_on_with(derive, folder):
+    derive()
+    (folder / "out/b.done").unlink()
+    assert derive()[1] == "firstfirst"

@@ -15,7 +15,7 @@ from espnet_kd.evaluation.report import headline, tradeoff_panels, write_report
 from espnet_kd.evaluation.results import removal_tables, results_markdown
 from espnet_kd.evaluation.runs import Run
 from espnet_kd.evaluation.summary import Statistic, group
-from tests.unit.evaluation.made_up import experiment, run, save
+from tests.unit.evaluation.made_up import CURVES, experiment, run, save
 
 
 def _colours(path: Path) -> int:
@@ -50,6 +50,30 @@ def test_figures_are_not_blank(tmp_path: Path) -> None:
 def test_figures_without_data_are_left_out(tmp_path: Path) -> None:
     written = write_report([run("a", "student", 1.0, profile={}, curves="")], tmp_path)
     assert set(written) == {"report.html", "RESULTS.md"}
+
+
+def test_wer_while_training_and_further_figures(tmp_path: Path) -> None:
+    plot_curves({}, tmp_path / "more.png")
+    curves = {**CURVES, "valid/wer": [[50.0 * i, 90.0 / (i + 1)] for i in range(6)]}
+    labels = {"wer": 4.5, "kept": 0.8}
+    one = run("w", "student", 5.0, curves=curves, profile={"labels": labels})
+    paths = save([*experiment(), one], tmp_path)
+    words = ["--figures", f"What = what={tmp_path / 'more.png'}", "--out", str(tmp_path / "out")]
+    report.main(["--runs", *map(str, paths), *words])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 4
+    assert "<h2>What = what</h2>" in page
+    assert _colours(tmp_path / "out" / "wer.png") > 50
+    table = (tmp_path / "out" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "Labels kept (%) | WER of labels (%) |" in table
+    assert re.search(r"\| w .*\| 80 \| 4\.5 \|", table)
+
+
+def test_a_missing_figure_is_named(tmp_path: Path) -> None:
+    paths = save(experiment(), tmp_path)
+    words = ["--runs", *map(str, paths), "--out", str(tmp_path / "out"), "--figures", "a=b.png"]
+    with pytest.raises(SystemExit, match=r"no such file b\.png"):
+        report.main(words)
 
 
 def test_markup_in_names_is_escaped(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import WhisperTokenizerFast
 
 from espnet_kd.errors import MissingDependencyError, WhisperError
 from espnet_kd.whisper import build_tokenizer
+from espnet_kd.whisper.specials import SpecialIds
 from espnet_kd.whisper.tokenizer import TIMESTAMPS, last_merge
 from tests.unit.whisper import tiny
 
@@ -75,6 +76,38 @@ def test_last_merge() -> None:
     ranks = {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4, b"abc": 5}
     assert last_merge(b"abc", ranks) == (b"a", b"bc")
     assert last_merge(b"ab", ranks) == (b"a", b"b")
+
+
+def test_a_shorter_vocabulary(tokenizer: Any, tmp_path: Path) -> None:
+    """Fewer merges and lower special ids; whatever is written can still be read back."""
+    small = build_tokenizer("multilingual", ranks=600)
+    assert len(small) == 600 + 51865 - 50257
+    ids = SpecialIds.of(small)
+    assert (ids.end, ids.timestamp_begin, ids.is_multilingual) == (600, len(small) - 1501, True)
+    for text in (" one", " three zero", "नमस्ते 🏳️‍🌈"):
+        ours, theirs = (t(text, add_special_tokens=False).input_ids for t in (small, tokenizer))
+        assert max(ours) < 600
+        assert len(ours) >= len(theirs)
+        assert small.decode(ours) == text
+    common = (t(" the", add_special_tokens=False).input_ids for t in (small, tokenizer))
+    assert len({tuple(ids) for ids in common}) == 1
+    small.save_pretrained(tmp_path)
+    again = WhisperTokenizerFast.from_pretrained(tmp_path, local_files_only=True)
+    assert again(" three zero").input_ids == small(" three zero").input_ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranks", "message"),
+    [
+        ("multilingual", 255, "at least 256"),
+        ("multilingual", 60000, "at most 50257"),
+        ("english", 600, "used as a whole"),
+    ],
+)
+@pytest.mark.usefixtures("tokenizer")
+def test_impossible_vocabularies(kind: str, ranks: int, message: str) -> None:
+    with pytest.raises(WhisperError, match=message):
+        build_tokenizer(kind, ranks)
 
 
 def test_unknown_kind() -> None:
