@@ -170,7 +170,7 @@ def label_by_backend(
     backend: Backend, extractor: Any, place: Place, waves: Waves
 ) -> list[list[int]]:
     """As ``bin.whisper_pseudo_label`` does."""
-    features_BMF = log_mel(extractor, waves, device=place.device)
+    features_BMF = log_mel(extractor, waves, device=str(place.home))
     encoded = backend.encode(features_BMF)
     return [list(h.tokens) for h in backend.generate(encoded, [whispers.PREFIX] * len(waves))]
 
@@ -181,10 +181,10 @@ def label_plainly(
 ) -> list[list[int]]:
     """As the published command does, with the features of transformers' extractor."""
     features_BMF = bundle.feature_extractor(
-        list(waves), sampling_rate=16000, return_tensors="pt", device=place.device
+        list(waves), sampling_rate=16000, return_tensors="pt", device=str(place.home)
     ).input_features
     ids_BT = bundle.model.generate(
-        features_BMF.to(place.device, place.dtype),
+        features_BMF.to(place.home, place.dtype),
         language="en",
         task="transcribe",
         max_new_tokens=tokens,
@@ -213,7 +213,7 @@ def label_by_openai(model: Any, place: Place, tokens: int, waves: Waves) -> list
     import whisper
 
     mels_BMF = torch.stack(
-        [whisper.log_mel_spectrogram(wave, device=place.device) for wave in waves]
+        [whisper.log_mel_spectrogram(wave, device=str(place.home)) for wave in waves]
     )
     options = whisper.DecodingOptions(
         language="en",
@@ -260,7 +260,7 @@ def compare(
             with place.peak() as taken:
                 found[name] = work()
             peaks[name] = weights[name] + taken()
-        timings = place.measure(works, common.runs_of(args))
+        timings = place.measure(works, common.runs_of(args, whispers.RUNS), warm_up=0)
         for name in engines:
             if not place.is_cuda:
                 peaks[name] = memory_of(name, size, batch, folder, args)

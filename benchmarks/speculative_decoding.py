@@ -33,7 +33,7 @@ SIZES = {"cpu": ("base", 6), "cuda": ("large", 32)}
 """Width of a published shape, encoder layers; the decoder has the 32 layers of large."""
 
 DECODER_LAYERS = 32
-INFLUENCES = (0.0, 0.1, 0.3)
+INFLUENCES = (0.0, 0.02, 0.05)
 TOKENS = 64
 SEGMENTS = 3
 """Whose texts are compared; the first one is timed."""
@@ -121,7 +121,7 @@ def compare(args: argparse.Namespace, influence: float, place: Place) -> list[di
         }
     works = {name: partial(text, transcriber) for name, transcriber in both.items()}
     peaks = {name: weights[name] + common.taken_by(place, work) for name, work in works.items()}
-    timings = place.measure(works, common.runs_of(args))
+    timings = place.measure(works, common.runs_of(args, whispers.RUNS), warm_up=0)
     rows = []
     for name in both:
         if not place.is_cuda:

@@ -44,6 +44,9 @@ SPECIALS = SpecialIds(
 _START_OF_LM, _SPACE = 50360, 220
 PREFIX = SPECIALS.prefix("en")
 
+RUNS = {"cpu": 3, "cuda": 5}
+"""Timed runs of decoding, which takes long."""
+
 LABEL_LENGTHS = (100, 64, 82, 46)
 """Tokens of labels, prefix and end included: segments packed to 30 s, of which the fullest has
 about 70 English words."""
@@ -108,7 +111,7 @@ def whisper(size: str, place: Place, tokenizer: Any = None, **changes: Any) -> W
         **{**values, **ids, **changes},
     )
     torch.manual_seed(0)
-    with torch.device(place.device):
+    with place.home:
         model = WhisperForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     tokenizer = tokenizer or TokenNumbers()
     model.generation_config = generation_config(tokenizer, SPECIALS, config)
