@@ -39,9 +39,6 @@ SEGMENTS = 3
 """Whose texts are compared; the first one is timed."""
 
 SHARPNESS = 60.0
-POSITIONS = 0.2
-"""Standard deviation of position embeddings: text that does not repeat one token for ever."""
-
 COLUMNS = {
     "tokens per pass of the teacher": "tokens_per_pass",
     "s per s of audio": "wall_per_second",
@@ -53,10 +50,10 @@ def teacher_of(size: str, encoder_layers: int, influence: float, place: Place) -
     """A model whose decoder layers 1 to 30 add little."""
     changes = {"encoder_layers": encoder_layers, "decoder_layers": DECODER_LAYERS}
     bundle = whispers.whisper(size, place, **changes)
+    whispers.vary_text(bundle)
     decoder = bundle.model.model.decoder
     with torch.no_grad():
         decoder.layer_norm.weight.mul_(SHARPNESS)
-        decoder.embed_positions.weight.normal_(0.0, POSITIONS)
         for layer in decoder.layers[1:-1]:
             for last in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):
                 last.weight.mul_(influence)

@@ -41,7 +41,7 @@ SPECIALS = SpecialIds(
 )
 """Of the multilingual vocabulary before large-v3."""
 
-_START_OF_LM, _SPACE = 50360, 220
+START_OF_LM, _SPACE = 50360, 220
 PREFIX = SPECIALS.prefix("en")
 
 RUNS = {"cpu": 3, "cuda": 5}
@@ -70,6 +70,10 @@ SHAPES = {
 }
 
 
+POSITIONS = 0.2
+"""Standard deviation of position embeddings for texts that vary."""
+
+
 class TokenNumbers:
     """In place of a tokenizer."""
 
@@ -77,7 +81,7 @@ class TokenNumbers:
         return [_SPACE]
 
     def convert_tokens_to_ids(self, _token: str) -> int:
-        return _START_OF_LM
+        return START_OF_LM
 
     def batch_decode(self, ids: Any, **_options: Any) -> list[str]:
         return [" ".join(map(str, row)) for row in torch.as_tensor(ids).tolist()]
@@ -117,6 +121,12 @@ def whisper(size: str, place: Place, tokenizer: Any = None, **changes: Any) -> W
     model.generation_config = generation_config(tokenizer, SPECIALS, config)
     extractor = WhisperFeatureExtractor(feature_size=MEL_BINS)
     return WhisperBundle(model.eval(), tokenizer, extractor, SPECIALS, size)
+
+
+@torch.no_grad()
+def vary_text(bundle: WhisperBundle) -> None:
+    """Let positions decide what is said, where random weights would repeat one token for ever."""
+    bundle.model.model.decoder.embed_positions.weight.normal_(0.0, POSITIONS)
 
 
 def features(batch: int, place: Place) -> Tensor:

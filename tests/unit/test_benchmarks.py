@@ -179,10 +179,11 @@ def test_labelling_engines_agree(load, run, small_whispers, monkeypatch, request
     if device == "cuda":
         request.getfixturevalue("card")
         # As on a machine without the other engines.
-        monkeypatch.setattr(load("pseudo_labelling"), "installed", lambda _module: False)
+        monkeypatch.setattr(load("whisper_engines"), "installed", lambda _module: False)
     small = ("--size", "tiny", "--batch", "2", "--tokens", "3", "--device", device)
     _, figures = run("pseudo_labelling", *small)
-    assert {row["same"] for row in figures["rows"]} == {"2 of 2"}
+    exact = [row for row in figures["rows"] if "int8" not in row["what"]]
+    assert {row["same"] for row in exact} == {"2 of 2"}
 
 
 def test_a_drafted_text_is_the_teachers_own(load, run, small_whispers, card, monkeypatch):
