@@ -117,7 +117,9 @@ def compare(args: argparse.Namespace, influence: float, place: Place) -> list[di
             "different_tokens": len(set(" ".join(texts).split())),
         }
     works = {name: partial(text, transcriber) for name, transcriber in both.items()}
-    peaks = {name: weights[name] + common.taken_by(place, work) for name, work in works.items()}
+    peaks = {}
+    if place.is_cuda:
+        peaks = {n: weights[n] + common.taken_by(place, work) for n, work in works.items()}
     timings = place.measure(works, common.runs_of(args, whispers.RUNS), warm_up=0)
     rows = []
     for name in both:

@@ -17,10 +17,13 @@ from place import Place
 from torch import Tensor
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
+from transformers.utils import logging
 
 from espnet_kd.whisper.generation_config import generation_config
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.specials import SpecialIds
+
+logging.set_verbosity_error()  # its advice about arguments of generate would hide the table
 
 VOCABULARY = 51865
 MEL_BINS, FRAMES, MAX_TOKENS = 80, 3000, 448
