@@ -63,6 +63,7 @@ def compare(
                 f"{size}, {batch} × 30 s", name, timings[name], timings[anchor], peaks[name]
             )
             rows.append(row | throughput(row, batch) | same(found[name], found[anchor]))
+        common.tell(rows[-len(engines) :])
     return rows
 
 

@@ -128,7 +128,7 @@ def compare(args: argparse.Namespace, influence: float, place: Place) -> list[di
         row = common.row(case, name, timings[name], timings[ALONE], peaks[name])
         row["wall_per_second"] = timings[name].timing.wall / whispers.SEGMENT
         rows.append(row | figures[name])
-    print(f"{case}: {figures[ALONE]['different_tokens']} different tokens in the texts", flush=True)
+    common.tell(rows)
     return rows
 
 
