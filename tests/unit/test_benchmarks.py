@@ -27,9 +27,11 @@ WIDTH = 32
 def load():
     """Import a benchmark as the command does: its folder is on the path."""
     before = set(sys.modules)
+    verbosity = transformers.logging.get_verbosity()
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module
     sys.path.remove(str(FOLDER))
+    transformers.logging.set_verbosity(verbosity)
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(FOLDER)):
             del sys.modules[name]
