@@ -12,7 +12,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("inference.py", "training_step.py", "pruning_step.py", "pruned_inference.py")
+SCRIPTS = (
+    "inference.py",
+    "training_step.py",
+    "pruning_step.py",
+    "pruned_inference.py",
+    "whisper_training_step.py",
+    "pseudo_labelling.py",
+    "speculative_decoding.py",
+)
 
 
 def main() -> int:

@@ -62,9 +62,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def runs_of(args: argparse.Namespace) -> int:
-    """How often each thing is timed."""
-    return args.runs or RUNS[args.device]
+def runs_of(args: argparse.Namespace, default: Mapping[str, int] = RUNS) -> int:
+    """How often each thing is timed, by default as the table says for its device."""
+    return args.runs or default[args.device]
 
 
 def memory_in_fresh_process(name: str, script: str, *arguments: str) -> float:
@@ -239,7 +239,15 @@ def time_steps(
     if not place.is_cuda:
         peaks = {name: memory_of(name) for name in makers}
     anchor = timings[next(iter(makers))]
-    return [row(case, name, timings[name], anchor, peaks[name]) for name in makers]
+    rows = [row(case, name, timings[name], anchor, peaks[name]) for name in makers]
+    tell(rows)
+    return rows
+
+
+def tell(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say at once what a case gave: the table comes when all have been measured."""
+    ratios = ", ".join(f"{one['what']} {one['ratio']:.2f}" for one in rows)
+    print(f"{rows[0]['case']}: {ratios}", flush=True)
 
 
 def with_differences(losses: Mapping[str, float]) -> str:

@@ -23,7 +23,7 @@ from espnet_kd.evaluation.timing import Timing, measure
 
 MIB = 2**20
 DTYPES = ("float32", "bfloat16", "float16")
-RUNS = {"cpu": 5, "cuda": 20}
+RUNS = {"cpu": 5, "cuda": 10}
 """Timed runs unless told otherwise."""
 WARM_UP = {"cpu": 1, "cuda": 3}
 """Untimed runs: a card also picks kernels and grows its cache of memory."""
@@ -83,13 +83,18 @@ class Place:
     def is_cuda(self) -> bool:
         return self.device == "cuda"
 
+    @property
+    def home(self) -> torch.device:
+        """Where tensors go."""
+        return torch.device(self.device)
+
     def put(self, thing: Movable) -> Movable:
         """A module or tensor on the device, in the type that it has."""
-        return thing.to(self.device)
+        return thing.to(self.home)
 
     def cast(self, module: nn.Module) -> nn.Module:
         """A module for inference: on the device, in the place's type."""
-        return module.to(self.device, self.dtype)
+        return module.to(self.home, self.dtype)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """For training: weights stay float32, products have the place's type."""
@@ -97,11 +102,12 @@ class Place:
             return contextlib.nullcontext()
         return torch.autocast(self.device, self.dtype)
 
-    def measure(self, works: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Clocked]:
-        """Time several things in turns."""
-        options: dict[str, Any] = {
-            "runs": runs, "warmup": WARM_UP[self.device], "threads": self.threads
-        }  # fmt: skip
+    def measure(
+        self, works: Mapping[str, Callable[[], object]], runs: int, warm_up: int | None = None
+    ) -> dict[str, Clocked]:
+        """Time several things in turns, after untimed runs (:data:`WARM_UP`)."""
+        warm_up = WARM_UP[self.device] if warm_up is None else warm_up
+        options: dict[str, Any] = {"runs": runs, "warmup": warm_up, "threads": self.threads}
         if not self.is_cuda:
             return {name: Clocked(timing) for name, timing in measure(works, **options).items()}
         clocks = {name: _EventClock(work) for name, work in works.items()}

@@ -27,9 +27,11 @@ WIDTH = 32
 def load():
     """Import a benchmark as the command does: its folder is on the path."""
     before = set(sys.modules)
+    verbosity = transformers.logging.get_verbosity()
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module
     sys.path.remove(str(FOLDER))
+    transformers.logging.set_verbosity(verbosity)
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(FOLDER)):
             del sys.modules[name]
@@ -53,8 +55,7 @@ def card(load, monkeypatch):
     """Lets ``--device cuda`` run without a card."""
     place = load("place")
     monkeypatch.setattr(place, "_wake_up", lambda _device: None)
-    monkeypatch.setattr(place.Place, "put", lambda _self, thing: thing)
-    monkeypatch.setattr(place.Place, "cast", lambda _self, module: module)
+    monkeypatch.setattr(place.Place, "home", torch.device("cpu"))
     for name, value in {
         "is_available": lambda: True,
         "synchronize": lambda *_: None,
@@ -75,6 +76,7 @@ def run(load, monkeypatch, capsys, tmp_path):
 
     def run(name, *arguments):
         monkeypatch.setattr(load("common"), "memory_in_fresh_process", lambda *_: 1.0)
+        monkeypatch.setattr(load("place"), "WARM_UP", {"cpu": 0, "cuda": 0})
         figures = tmp_path / "figures.json"
         command = [name, "--runs", "1", "--json", str(figures), *arguments]
         monkeypatch.setattr(sys, "argv", command)
@@ -150,4 +152,47 @@ def test_steps_of_both_sides_have_one_loss(
     printed, figures = run(name, "--device", device, "--batch", "2")
     losses = first_losses(printed)
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)
-    assert [row["ratio"] for row in figures["rows"]][0] == 1.0
+    assert figures["rows"][0]["ratio"] == 1.0
+
+
+@pytest.fixture
+def small_whispers(load, monkeypatch):
+    """The tiny shape becomes much smaller."""
+    whispers = load("whispers")
+    monkeypatch.setitem(whispers.SHAPES, "tiny", whispers.Shape(16, 2, 2))
+
+
+@pytest.mark.parametrize(("device", "encoder"), [("cpu", "shared"), ("cuda", "own")])
+def test_whisper_steps_of_both_sides_have_one_loss(
+    load, run, small_whispers, monkeypatch, request, device, encoder
+):
+    if device == "cuda":
+        request.getfixturevalue("card")
+    monkeypatch.setattr(load("whisper_training_step"), "MAX_LABEL_LENGTH", 110)
+    small = ("--size", "tiny", "--batch", "2", "--encoder", encoder)
+    printed, figures = run("whisper_training_step", *small, "--device", device)
+    original, ours = first_losses(printed)
+    assert ours == pytest.approx(original, rel=1e-5)
+    assert set(figures["goals"].values()) == {0.5}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_labelling_engines_agree(load, run, small_whispers, monkeypatch, request, device):
+    if device == "cuda":
+        request.getfixturevalue("card")
+        # As on a machine without the other engines.
+        monkeypatch.setattr(load("whisper_engines"), "installed", lambda _module: False)
+    small = ("--size", "tiny", "--batch", "2", "--tokens", "3", "--device", device)
+    _, figures = run("pseudo_labelling", *small)
+    exact = [row for row in figures["rows"] if "int8" not in row["what"]]
+    assert {row["same"] for row in exact} == {"2 of 2"}
+
+
+def test_a_drafted_text_is_the_teachers_own(load, run, small_whispers, card, monkeypatch):
+    monkeypatch.setattr(load("speculative_decoding"), "DECODER_LAYERS", 3)
+    small = ("--size", "tiny", "--encoder_layers", "1", "--tokens", "6", "--influence", "0")
+    _, figures = run("speculative_decoding", *small, "--device", "cuda")
+    alone, drafted = figures["rows"]
+    assert drafted["identical"] == "3 of 3"
+    assert alone["tokens_per_pass"] == 1.0
+    assert drafted["tokens_per_pass"] > 1.0
