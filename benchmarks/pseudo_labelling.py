@@ -21,7 +21,7 @@ from whisper_engines import CT2, Waves, converted, engine, engine_names
 
 from espnet_kd.evaluation.timing import noise, use_threads
 
-SIZES = {"cpu": ("tiny", "base"), "cuda": ("small", "large")}
+SIZES = {"cpu": ("tiny",), "cuda": ("small", "large")}
 BATCHES = {"cpu": (1, 8), "cuda": (1, 64)}
 TOKENS = 64
 COLUMNS = {
