@@ -15,12 +15,17 @@ from pathlib import Path
 from espnet_kd.bin.run import run_command
 
 
-def main(cmd: Sequence[str] | None = None) -> int:
-    """Write the list; returns the exit code."""
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of the Whisper")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
-    args = parser.parse_args(cmd)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Write the list; returns the exit code."""
+    args = get_parser().parse_args(cmd)
     return run_command(lambda: write_token_list(args.model, args.out))
 
 

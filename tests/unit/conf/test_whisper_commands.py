@@ -27,7 +27,7 @@ COMMANDS = [
 def test_every_step_is_shown() -> None:
     assert {words[0].removeprefix(BIN) for words in COMMANDS} == {
         "prepare_speech", "whisper_pseudo_label", "whisper_filter", "whisper_shrink",
-        "whisper_distill_train", "whisper_evaluate",
+        "whisper_distill_train", "whisper_evaluate", "whisper_token_list",
     }  # fmt: skip
 
 
