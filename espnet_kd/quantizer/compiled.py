@@ -1,7 +1,7 @@
 """A pass of refinement as one compiled loop over vectors (numba), for CPUs.
 
-The same search as :func:`espnet_kd.quantizer.refine.refine_pass`. Only products among the few centres
-that survive the first choice are fetched; what follows stays in the processor's caches. numba comes
+The same search as :func:`espnet_kd.quantizer.refine.refine_pass`. Only products among the few
+centres that survive the first choice are fetched; what follows stays in the caches. numba comes
 with ESPnet; without it, or on a GPU, the torch form is used.
 
 Names: N codebooks, K centres of each, R = N K, O kept options, L codebooks of a group.

@@ -25,7 +25,7 @@ def _problem(number: int, size: int, rows: int = 24) -> tuple[Tensor, Tensor, Te
 
 
 def _slow_pass(centres_NKD: Tensor, x_D: Tensor, codes: list[int]) -> list[int]:
-    """The procedure for one vector: groups of (cost, change, codes), each merge and cut spelt out."""
+    """The procedure for one vector; groups hold (cost, change, codes)."""
     size = centres_NKD.shape[1]
     old = torch.stack([centres_NKD[n, k] for n, k in enumerate(codes)])
     error_D = old.sum(0) - x_D
