@@ -83,5 +83,12 @@ def codebook_losses(*, paired: bool = False) -> list[Any]:
     )
 
 
+def frame_counts() -> list[Any]:
+    """Rows (dict) of frame counts of student and teacher by number of samples."""
+    files = sorted((golden_root() / SYSTEM).glob("*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text("utf-8")).get("rows", [])]
+    return params(SYSTEM, ((f"{row['num_samples']} samples", (row,)) for row in rows))
+
+
 def _params(cases: Any) -> list[Any]:
     return params(SYSTEM, ((case.name, (case,)) for case in cases))

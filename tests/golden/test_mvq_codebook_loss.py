@@ -44,6 +44,14 @@ def test_loss_and_gradients(case: golden.Case, checkpoint: bool) -> None:
         torch.testing.assert_close(gradient[:, 0], case.tensors[name], rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("row", golden.frame_counts())
+def test_codes_of_a_single_utterance_are_never_missing(row: dict[str, int]) -> None:
+    stored = min(row["kept_cap"], row["teacher_conv_frames"])
+    codes_BTN = torch.arange(stored).view(1, -1, 1)
+    paired = match_frame_rate(codes_BTN, row["student_frames"])
+    assert torch.equal(paired.flatten(), torch.arange(2 * row["student_frames"]))
+
+
 @pytest.mark.parametrize("case", golden.codebook_losses(paired=True))
 def test_codes_of_a_teacher_that_is_twice_as_fast(case: golden.Case) -> None:
     paired = match_frame_rate(case.tensors["codes_50hz"], case.settings["T"])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from espnet_kd.quantizer import Quantizer, QuantizerConfig
 from espnet_kd.quantizer.refine import refine
+from espnet_kd.quantizer.train import make_optimizer, training_step
 from espnet_kd.utils.weights import load_strictly
 
 pytestmark = pytest.mark.golden
@@ -106,6 +107,11 @@ def trace(request: pytest.FixtureRequest) -> golden.Case:
     return request.param
 
 
+def _last_weights(trace: golden.Case) -> dict[str, Tensor]:
+    prefix = next(m[0] for name in trace.tensors if (m := re.match(r"after\d+\.", name)))
+    return trace.under(prefix)
+
+
 def test_gradients_of_the_first_step(trace: golden.Case) -> None:
     quantizer = _quantizer(trace, trace.under("init.")).train()
     quantizer(trace.tensors["batches"][0], trace.settings["refine_iters"][0])["loss"].backward()
@@ -115,8 +121,25 @@ def test_gradients_of_the_first_step(trace: golden.Case) -> None:
         torch.testing.assert_close(gradients[name], wanted, rtol=1e-5, atol=2e-5)
 
 
+def test_steps_of_training(trace: golden.Case) -> None:
+    settings = trace.settings
+    quantizer = _quantizer(trace, trace.under("init.")).train()
+    optimizer = make_optimizer(quantizer, settings["lr"])
+    group = optimizer.param_groups[0]
+    assert group["betas"] == tuple(settings["betas"])
+    assert (group["eps"], group["weight_decay"]) == (settings["eps"], settings["weight_decay"])
+    steps = zip(trace.tensors["batches"], settings["refine_iters"], strict=True)
+    for (x_BD, iters), wanted in zip(steps, trace.tensors["losses"], strict=True):
+        losses = training_step(quantizer, optimizer, x_BD, iters)
+        found = torch.stack([losses[name] for name in LOSSES])
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    for name, wanted in _last_weights(trace).items():
+        torch.testing.assert_close(quantizer.state_dict()[name], wanted, rtol=1e-5, atol=2e-5)
+
+
 def test_pairs_of_codebooks(trace: golden.Case) -> None:
-    state = {"id_buf": trace.tensors["init.id_buf"]} | trace.under("after4.")
+    after = _last_weights(trace)
+    state = {"id_buf": trace.tensors["init.id_buf"]} | after
     product = _quantizer(trace, state).product().eval()
     x_BD = trace.tensors["product.x"]
     wanted = trace.tensors["product.logits_head"]
