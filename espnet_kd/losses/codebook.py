@@ -173,7 +173,8 @@ class JointCodebookLoss(nn.Module):
         """Leave out what published weights hold for the other mode."""
         if not self.is_joint:
             state_dict = dict(_without(state_dict, prefix))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        load = super()._load_from_state_dict
+        load(state_dict, prefix, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def _without(state: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:

@@ -137,7 +137,7 @@ def _nearest(x_TD: Tensor, centres_KD: Tensor) -> tuple[Tensor, Tensor]:
     square_K = centres_KD.square().sum(dim=1)
     found = [
         torch.addmm(square_K, chunk, centres_KD.T, alpha=-2).min(dim=1)
-        for chunk in x_TD.split(_CHUNK)
+        for chunk in torch.split(x_TD, _CHUNK)
     ]
     return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
 
@@ -154,7 +154,7 @@ def alternate(
 
 def _search(x_TD: Tensor, centres_NKD: Tensor, codes_TN: Tensor, passes: int) -> Tensor:
     centres = Centres.of(centres_NKD)
-    pairs = zip(x_TD.split(_CHUNK), codes_TN.split(_CHUNK), strict=True)
+    pairs = zip(torch.split(x_TD, _CHUNK), torch.split(codes_TN, _CHUNK), strict=True)
     return torch.cat([refine(centres, x, codes, passes, keep_best=True) for x, codes in pairs])
 
 

@@ -33,7 +33,7 @@ def fit_logit_layer(
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
         rows_B = torch.randint(len(x_TD), (min(batch, len(x_TD)),), generator=generator)
         rows_B = rows_B.to(x_TD.device)
-        with torch.enable_grad():
+        with torch.set_grad_enabled(True):
             logits = quantizer.logits(x_TD[rows_B]).flatten(0, 1)
             loss = F.cross_entropy(logits, codes_TN[rows_B].flatten())
             gradients = torch.autograd.grad(loss, parameters)

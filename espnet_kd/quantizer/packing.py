@@ -29,7 +29,8 @@ def pack(codes: Tensor, config: QuantizerConfig) -> Tensor:
     width = config.num_codebooks // config.bytes_per_frame
     powers = config.codebook_size ** torch.arange(width, device=codes.device)
     grouped = codes.long().reshape(*codes.shape[:-1], config.bytes_per_frame, width)
-    return (grouped * powers).sum(dim=-1).to(torch.uint8)
+    packed: Tensor = (grouped * powers).sum(dim=-1)
+    return packed.to(torch.uint8)
 
 
 def unpack(codes: Tensor, config: QuantizerConfig) -> Tensor:

@@ -98,7 +98,7 @@ class Quantizer(nn.Module):
             centres = self.centres()
             chunks = [
                 self._indexes(centres, chunk_BD, refine_indexes_iters, keep_best)
-                for chunk_BD in x_BD.split(rows)
+                for chunk_BD in torch.split(x_BD, rows)
             ]
         codes = torch.cat(chunks).view(*x.shape[:-1], self.config.num_codebooks)
         return pack(codes, self.config) if as_bytes else codes
@@ -187,7 +187,7 @@ class Quantizer(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Forget what was prepared when parameters move to another device or type."""
         self._prepared = None
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _indexes(self, centres: Centres, x_BD: Tensor, iters: int, keep_best: bool) -> Tensor:
         codes_BN = self.logits(x_BD).argmax(dim=2)
@@ -214,12 +214,13 @@ class Quantizer(nn.Module):
 
 def _pair_sums(x_NKD: Tensor) -> Tensor:
     """Sums (N/2, K², D) of all pairs of rows of neighbours; the second one varies faster."""
-    return (x_NKD[0::2].unsqueeze(2) + x_NKD[1::2].unsqueeze(1)).flatten(1, 2)
+    sums: Tensor = x_NKD[0::2].unsqueeze(2) + x_NKD[1::2].unsqueeze(1)
+    return sums.flatten(1, 2)
 
 
 def _entropy_loss(probability_NK: Tensor) -> Tensor:
     """How far a distribution is from uniform: 0 = uniform, 1 = one value only; mean over N."""
-    entropy = -(probability_NK * (probability_NK + _TINY).log()).sum(dim=1).mean()
+    entropy: Tensor = -(probability_NK * (probability_NK + _TINY).log()).sum(dim=1).mean()
     most = math.log(probability_NK.shape[1])
     return (most - entropy) / most
 

@@ -13,10 +13,10 @@ from espnet_kd.bin.train_quantizer import main
 from espnet_kd.checkpoints import load_quantizer
 
 WRITTEN = {"config.json", "model.safetensors", "quantizer.pt", "training.json", "training.png"}
-PUBLISHED = (
-    "--method published --bytes_per_frame 2 --phase_one_iters 6 --phase_two_iters 5 "
-    "--batch_size 64 --valid_interval 4"
-).split()
+PUBLISHED = [
+    "--method", "published", "--bytes_per_frame", "2", "--phase_one_iters", "6",
+    "--phase_two_iters", "5", "--batch_size", "64", "--valid_interval", "4",
+]  # fmt: skip
 
 
 @pytest.fixture
