@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.losses.checks import LossInputError, shape_text
+from espnet_kd.losses.linear_entropy import linear_entropy_sum
 from espnet_kd.losses.reduction import full_precision
 
 IGNORE_INDEX = -100
@@ -100,7 +101,15 @@ class JointCodebookLoss(nn.Module):
         all_kept = bool(kept_P.all())
         codes_VM = codes_PM if all_kept else codes_PM[kept_P]
         predictor_VC = predictor_PC if all_kept else predictor_PC[kept_P]
-        if self.is_joint and self.checkpoint and torch.is_grad_enabled():
+        if not self.is_joint and self.reduction != "none":
+            loss_VM = linear_entropy_sum(
+                predictor_VC,
+                self.linear2b_weight.flatten(0, 1),
+                self.linear2_bias.flatten(),
+                codes_VM,
+                self.ignore_index,
+            )
+        elif self.is_joint and self.checkpoint and torch.is_grad_enabled():
             loss_VM = recompute(self._entropies, predictor_VC, codes_VM, use_reentrant=False)
         else:
             loss_VM = self._entropies(predictor_VC, codes_VM)

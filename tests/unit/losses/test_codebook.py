@@ -95,11 +95,13 @@ def test_published_weights_of_either_mode_load():
         independent.load_state_dict({**joint.state_dict(), "stranger": torch.zeros(1)})
 
 
-def test_half_precision_frames():
-    module, (x, codes) = _module(is_joint=True), _batch()
+@pytest.mark.parametrize("joint", [True, False])
+def test_half_precision_frames(joint):
+    module, (x, codes) = _module(is_joint=joint), _batch()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = module(x, codes)["loss"]
+        loss = module(x.bfloat16(), codes)["loss"]
     loss.backward()
+    assert module.linear2b_weight.grad.any()
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, module(x, codes)["loss"], rtol=0.02, atol=0)
 
