@@ -222,7 +222,8 @@ def _entropy_loss(probability_NK: Tensor) -> Tensor:
     """How far a distribution is from uniform: 0 = uniform, 1 = one value only; mean over N."""
     entropy: Tensor = -(probability_NK * (probability_NK + _TINY).log()).sum(dim=1).mean()
     most = math.log(probability_NK.shape[1])
-    return 1 - entropy / most
+    loss: Tensor = 1 - entropy / most
+    return loss
 
 
 def _new_id() -> Tensor:
