@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from espnet_kd.losses.checks import LossInputError, TeacherTargetError, check_finite_targets
+from espnet_kd.losses.codebook import JointCodebookLoss
+from espnet_kd.losses.frame_rate import match_frame_rate
 from espnet_kd.losses.hidden_states import HiddenStateLoss
 from espnet_kd.losses.layer_distill import LayerDistillLoss
 from espnet_kd.losses.logits import LogitDistillLoss
@@ -16,6 +18,7 @@ from espnet_kd.losses.temporal_relation import TemporalRelationLoss
 __all__ = [
     "HiddenStateLoss",
     "HintLayerSchedule",
+    "JointCodebookLoss",
     "LayerDistillLoss",
     "LogitDistillLoss",
     "LossInputError",
@@ -28,4 +31,5 @@ __all__ = [
     "TemporalRelationLoss",
     "check_finite_targets",
     "generate_mask",
+    "match_frame_rate",
 ]

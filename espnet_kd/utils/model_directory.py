@@ -23,9 +23,16 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def write_model(
-    path: str | os.PathLike[str], config: Mapping[str, Any], state: Mapping[str, Tensor]
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    *,
+    model_type: str = MODEL_TYPE,
+    block: str = "encoder",
 ) -> None:
     """Write configuration and weights; an earlier model there is replaced, or kept on failure.
+
+    ``model_type`` says what model it is, ``block`` names its configuration's part of the file.
 
     Raises:
         KDError: the disk is full or the folder not writable.
@@ -45,15 +52,17 @@ def write_model(
         except SafetensorError as error:  # how the library reports a full disk
             raise OSError(errno.EIO, str(error)) from error
         document = {
-            "model_type": MODEL_TYPE,
+            "model_type": model_type,
             "format_version": FORMAT_VERSION,
             "weights_sha256": _sha256(new_weights),
-            "encoder": dict(config),
+            block: dict(config),
         }
         write_json(new_config, document)
 
 
-def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model(
+    path: str | os.PathLike[str], *, model_type: str = MODEL_TYPE, block: str = "encoder"
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights of a directory written by :func:`write_model`.
 
     Raises:
@@ -61,10 +70,10 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     """
     folder = Path(path)
     document = read_json(folder / CONFIG_FILE)
-    if document.get("model_type") != MODEL_TYPE:
+    if document.get("model_type") != model_type:
         raise CheckpointError(
             f"{folder / CONFIG_FILE} describes a {short(document.get('model_type'))} model, "
-            "not one of ours; espnet_kd.load_model tells the formats apart"
+            f"not one of ours ({model_type}); espnet_kd.load_model tells the formats apart"
         )
     version = document.get("format_version", 0)
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -80,9 +89,9 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             f"{weights} is not the file that {CONFIG_FILE} was written for (its checksum differs): "
             "it is damaged or was replaced; restore both files together"
         )
-    config = document.get("encoder")
+    config = document.get(block)
     if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / CONFIG_FILE} has no `encoder` block; it is damaged")
+        raise CheckpointError(f"{folder / CONFIG_FILE} has no `{block}` block; it is damaged")
     return config, state
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "egs").glob("*/*/run.sh"))
-ROOMS_WITH_CONTRACT = ("losses", "encoder", "optim", "checkpoints", "whisper")
+ROOMS_WITH_CONTRACT = ("losses", "encoder", "optim", "checkpoints", "whisper", "quantizer")
 
 
 def text_of(folder: Path) -> str:

@@ -49,7 +49,9 @@ FLOORS = (
 GROUND = ("encoder", "losses", "optim", "pruning", "quantizer", "whisper")
 GROUND_MAY_IMPORT = {"torch", "numpy"}
 # Whisper's models, tokenizers and files are transformers', imported where they are used.
+# The quantiser's search is compiled where numba is there, and works without it.
 ROOM_MAY_IMPORT = {
+    "quantizer": {"numba"},
     "whisper": {
         "ctranslate2", "huggingface_hub", "jiwer", "safetensors", "tokenizers", "transformers",
     },

@@ -1,0 +1,89 @@
+"""``train_quantizer``: what it writes, resumption, and its messages."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from espnet_kd.bin import quantizer_training
+from espnet_kd.bin.train_quantizer import main
+from espnet_kd.checkpoints import load_quantizer
+
+WRITTEN = {"config.json", "model.safetensors", "quantizer.pt", "training.json", "training.png"}
+PUBLISHED = [
+    "--method", "published", "--bytes_per_frame", "2", "--phase_one_iters", "6",
+    "--phase_two_iters", "5", "--batch_size", "64", "--valid_interval", "4",
+]  # fmt: skip
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    rng = np.random.default_rng(0)
+    x_TD = np.maximum(rng.normal(size=(700, 6)), 0) @ rng.normal(size=(6, 6))
+    np.save(tmp_path / "x.npy", x_TD.astype(np.float32))
+    return str(tmp_path / "x.npy")
+
+
+def test_kmeans_writes_both_layouts_and_a_report(vectors, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["--embeddings", vectors, "--out", str(out), "--bytes_per_frame", "2"]
+    assert main([*command, "--logit_steps", "5", "--alternations", "1"]) == 0
+    assert {p.name for p in out.iterdir()} == WRITTEN
+    ours, published = load_quantizer(out), load_quantizer(out / "quantizer.pt")
+    assert ours.config.num_codebooks == 2
+    assert torch.equal(ours.centers, published.centers)
+    report = json.loads((out / "training.json").read_text())
+    assert report["held_out_relative_error"]["5"] < 0.5
+    assert (report["vectors"], report["held_out_vectors"]) == (665, 35)
+    assert report["bytes_per_hour_at_50_hz"] == 360_000
+    assert "held-out relative error" in capsys.readouterr().out
+
+
+def test_published_schedule_goes_on_where_it_was_interrupted(
+    vectors, tmp_path, monkeypatch, capsys
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["--embeddings", vectors, "--out", str(whole), *PUBLISHED]) == 0
+    command = ["--embeddings", vectors, "--out", str(parts), *PUBLISHED]
+    measured, calls = quantizer_training._measured, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measured(*args)
+
+    monkeypatch.setattr(quantizer_training, "_measured", interrupted)
+    assert main(command) == 130
+    assert "start the same command again" in capsys.readouterr().err
+    assert {p.name for p in parts.iterdir()} == {"checkpoint"}
+    monkeypatch.undo()
+    assert main([*command, "--lr", "1"]) == 1
+    assert "other options" in capsys.readouterr().err
+    assert main(command) == 0
+    assert {p.name for p in parts.iterdir()} == WRITTEN
+    one, two = load_quantizer(whole), load_quantizer(parts)
+    assert torch.equal(one.centers, two.centers)
+    curves = [json.loads((p / "training.json").read_text())["curve"] for p in (whole, parts)]
+    assert curves[0] == curves[1]
+    assert [line["updates"] for line in curves[0]] == [4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bytes_per_frame", "3"], "power of two"),
+        (["--max_frames", "100"], "clusters"),
+        (["--max_frames", "1"], "nothing to learn"),
+        ([*PUBLISHED, "--batch_size", "1000"], "batch of 1000"),
+        ([*PUBLISHED, "--phase_one_iters", "0"], "phase_one_iters"),
+    ],
+)
+def test_bad_options_are_one_message(vectors, tmp_path, capsys, options, message):
+    assert main(["--embeddings", vectors, "--out", str(tmp_path / "out"), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error

@@ -1,0 +1,124 @@
+"""The search against a plain transcription of the procedure, with vectors of full width."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from espnet_kd.quantizer.centres import Centres
+from espnet_kd.quantizer.levels import kept_options, options_per_level
+from espnet_kd.quantizer.refine import refine
+
+CASES = [(1, 16), (2, 2), (4, 4), (8, 16), (2, 64), (8, 32), (16, 16)]
+
+
+def _problem(number: int, size: int, rows: int = 24) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(number * size)
+    centres_NKD = torch.randn(number, size, 12, generator=generator, dtype=torch.float64)
+    centres_NKD += torch.randn(number, 1, 12, generator=generator, dtype=torch.float64)
+    x_BD = centres_NKD.mean(1).sum(0) + 2 * torch.randn(
+        rows, 12, generator=generator, dtype=torch.float64
+    )
+    codes_BN = torch.randint(size, (rows, number), generator=generator)
+    return centres_NKD, x_BD, codes_BN
+
+
+def _slow_pass(centres_NKD: Tensor, x_D: Tensor, codes: list[int]) -> list[int]:
+    """The procedure for one vector; groups hold (cost, change, codes)."""
+    size = centres_NKD.shape[1]
+    old = torch.stack([centres_NKD[n, k] for n, k in enumerate(codes)])
+    error_D = old.sum(0) - x_D
+    groups = [
+        [
+            (float((error_D - old[n] + entry).square().sum()), entry - old[n], [k])
+            for k, entry in enumerate(centres_NKD[n])
+        ]
+        for n in range(len(codes))
+    ]
+    while len(groups) > 1 or len(groups[0]) > 1:
+        width = kept_options(size, len(groups[0][0][2]))
+        if len(groups[0]) > width or len(groups) == 1:
+            keep = width if len(groups) > 1 else 1
+            groups = [sorted(group, key=lambda option: option[0])[:keep] for group in groups]
+            continue
+        groups = [
+            [
+                (float((error_D + da + db).square().sum()), da + db, ka + kb)
+                for _, da, ka in left
+                for _, db, kb in right
+            ]
+            for left, right in zip(groups[0::2], groups[1::2], strict=True)
+        ]
+    return groups[0][0][2]
+
+
+@pytest.mark.parametrize(("number", "size"), CASES)
+def test_both_forms_follow_the_procedure(number, size):
+    centres_NKD, x_BD, codes_BN = _problem(number, size)
+    wanted = [
+        _slow_pass(centres_NKD, x_D, codes)
+        for x_D, codes in zip(x_BD, codes_BN.tolist(), strict=True)
+    ]
+    plain = refine(Centres.of(centres_NKD), x_BD, codes_BN, 1)
+    assert plain.tolist() == wanted
+    compiled = refine(Centres.of(centres_NKD.float()), x_BD.float(), codes_BN, 1)
+    assert compiled.tolist() == wanted
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rows_that_stand_still_are_left_out_exactly(compiled):
+    centres_NKD, x_BD, codes_BN = (
+        t.float() if t.is_floating_point() else t for t in _problem(8, 16)
+    )
+    centres = Centres.of(centres_NKD)
+    step_by_step = codes_BN
+    for _ in range(4):
+        step_by_step = refine(centres, x_BD, step_by_step, 1, compiled=compiled)
+    assert torch.equal(refine(centres, x_BD, codes_BN, 4, compiled=compiled), step_by_step)
+    assert not torch.equal(step_by_step, codes_BN)
+
+
+def test_the_best_codes_are_kept_on_request():
+    centres_NKD, x_BD, codes_BN = _problem(16, 16, rows=60)
+    centres = Centres.of(centres_NKD)
+    errors = [centres.square_error(x_BD, refine(centres, x_BD, codes_BN, i)) for i in range(6)]
+    assert bool((errors[5] > torch.stack(errors).amin(0)).any()), "a case where passes do harm"
+    best = refine(centres, x_BD, codes_BN, 5, keep_best=True)
+    torch.testing.assert_close(centres.square_error(x_BD, best), torch.stack(errors).amin(0))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_of_equal_centres_the_first_is_taken(compiled):
+    centres_NKD, x_BD, codes_BN = _problem(4, 8)
+    twice_NKD = torch.cat([centres_NKD, centres_NKD], dim=1).float()
+    codes_BN = refine(Centres.of(twice_NKD), x_BD.float(), codes_BN, 3, compiled=compiled)
+    assert int(codes_BN.max()) < 8
+
+
+def test_no_vectors_and_no_passes():
+    centres_NKD, x_BD, codes_BN = _problem(4, 8)
+    centres = Centres.of(centres_NKD)
+    assert refine(centres, x_BD[:0], codes_BN[:0], 3).shape == (0, 4)
+    assert torch.equal(refine(centres, x_BD, codes_BN, 0), codes_BN)
+
+
+def test_error_in_a_group_of_products_equals_that_of_vectors():
+    centres_NKD, x_BD, codes_BN = _problem(4, 8)
+    direct = sum(centres_NKD[n, codes_BN[:, n]] for n in range(4)) - x_BD
+    found = Centres.of(centres_NKD).square_error(x_BD, codes_BN)
+    torch.testing.assert_close(found, direct.square().sum(1))
+
+
+def test_options_kept():
+    assert options_per_level(8, 256) == [16, 16, 32, 1]
+    assert options_per_level(16, 16) == [8, 8, 16, 16, 1]
+    assert [kept_options(256, n) for n in (1, 2, 4, 8, 16, 64, 256)] == [
+        16,
+        16,
+        32,
+        32,
+        64,
+        128,
+        128,
+    ]
