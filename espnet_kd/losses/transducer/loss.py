@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from espnet_kd.errors import ConfigError
 from espnet_kd.losses.checks import LossInputError, shape_text
 from espnet_kd.losses.transducer.backends import BACKENDS, load_backend
-from espnet_kd.losses.transducer.lattice import REDUCTIONS, RNNT_TYPES, Lattice, boundary_of
+from espnet_kd.losses.transducer.lattice import (
+    REDUCTIONS,
+    RNNT_TYPES,
+    Lattice,
+    boundary_of,
+    check_outputs,
+)
 from espnet_kd.losses.transducer.pruned import do_rnnt_pruning
 
 Joiner = Callable[[Tensor, Tensor], Tensor]
@@ -210,6 +216,8 @@ class PrunedTransducerLoss(nn.Module):
         occupied = by.smoothed(lm_BUV, am_BTV, lattice, blank, delay, scales)
         ranges_BTR = by.ranges(occupied, lattice.boundary_B4, self.prune_range)
         logits_BTRV = joiner(*do_rnnt_pruning(encoder_BTC, decoder_BUC, ranges_BTR))
+        shape = (*ranges_BTR.shape, am_BTV.shape[2])
+        check_outputs(logits_BTRV, shape, "joiner", "(batch, frames, ranges, vocabulary)")
         pruned_B = by.pruned(logits_BTRV, lattice, ranges_BTR, blank, delay)
         simple, skipped = _total(occupied.loss, self.reduction)
         pruned, _ = _total(pruned_B, self.reduction)

@@ -1,4 +1,4 @@
-"""Pruned lattices: the paths that are left, windows that paths can follow, gradients, wrong input."""
+"""Pruned lattices: the paths that are left, windows that can be followed, gradients, errors."""
 
 from __future__ import annotations
 
