@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("inference.py", "training_step.py", "pruning_step.py", "pruned_inference.py")
+SCRIPTS = (
+    "inference.py", "training_step.py", "pruning_step.py", "pruned_inference.py", "transducer.py"
+)  # fmt: skip
 
 
 def main() -> int:

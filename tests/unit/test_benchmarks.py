@@ -151,3 +151,15 @@ def test_steps_of_both_sides_have_one_loss(
     losses = first_losses(printed)
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)
     assert [row["ratio"] for row in figures["rows"]][0] == 1.0
+
+
+def test_transducer_losses_of_both_sides_are_one(load, run, monkeypatch):
+    pytest.importorskip("torchaudio")
+    module = load("transducer")
+    for name, size in {"FRAMES": 9, "SYMBOLS": 4, "VOCABULARY": 7, "WIDTH": 8}.items():
+        monkeypatch.setattr(module, name, size)
+    printed, figures = run("transducer", "--batch", "2")
+    losses = first_losses(printed)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[-1] >= losses[0]  # fewer paths
+    assert figures["goals"] == {"loss and joiner, 2 × 10 s": 0.1}
