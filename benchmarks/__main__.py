@@ -20,6 +20,7 @@ SCRIPTS = (
     "whisper_training_step.py",
     "pseudo_labelling.py",
     "speculative_decoding.py",
+    "transducer.py",
 )
 
 

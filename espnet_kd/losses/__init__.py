@@ -14,6 +14,7 @@ from espnet_kd.losses.masking_distill import MaskingDistillLoss
 from espnet_kd.losses.schedule import HintLayerSchedule, MaskProbSchedule
 from espnet_kd.losses.sparsity import SparsityLagrangian
 from espnet_kd.losses.temporal_relation import TemporalRelationLoss
+from espnet_kd.losses.transducer import PrunedTransducerLoss, TransducerLoss
 
 __all__ = [
     "HiddenStateLoss",
@@ -26,9 +27,11 @@ __all__ = [
     "MaskProbSchedule",
     "MaskedPredictionLoss",
     "MaskingDistillLoss",
+    "PrunedTransducerLoss",
     "SparsityLagrangian",
     "TeacherTargetError",
     "TemporalRelationLoss",
+    "TransducerLoss",
     "check_finite_targets",
     "generate_mask",
     "match_frame_rate",

@@ -196,3 +196,15 @@ def test_a_drafted_text_is_the_teachers_own(load, run, small_whispers, card, mon
     assert drafted["identical"] == "3 of 3"
     assert alone["tokens_per_pass"] == 1.0
     assert drafted["tokens_per_pass"] > 1.0
+
+
+def test_transducer_losses_of_both_sides_are_one(load, run, monkeypatch):
+    pytest.importorskip("torchaudio")
+    module = load("transducer")
+    for name, size in {"FRAMES": 9, "SYMBOLS": 4, "VOCABULARY": 7, "WIDTH": 8}.items():
+        monkeypatch.setattr(module, name, size)
+    printed, figures = run("transducer", "--batch", "2")
+    losses = first_losses(printed)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[-1] >= losses[0]  # fewer paths
+    assert figures["goals"] == {"loss and joiner, 2 × 10 s": 0.1}
