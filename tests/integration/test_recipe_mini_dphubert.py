@@ -80,7 +80,8 @@ def work(stopped, warm_python, teacher) -> Path:
     """The same after it went on to the end."""
     result = run(stopped, warm_python, "--teacher", teacher, "--stage", "3")
     assert result.returncode == 0, result.stderr[-4000:]
-    assert "points off, NOT within 1%" in result.stdout
+    # A few updates do not close the gates; the cut is of the size asked for all the same.
+    assert result.stdout.count("points off, within 1%") == 2
     return stopped
 
 
@@ -107,6 +108,7 @@ def test_every_system_has_scores_and_costs(seed_dir):
         pruning = runs[name].pruning
         assert pruning["target"] == 0.5
         assert pruning["off_target"] == pytest.approx(abs(pruning["reached"] - 0.5))
+        assert pruning["off_target"] < 0.01
 
 
 def test_report(work):
