@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${1:?usage: .ci/setup_venv.sh VENV_DIR}
+# Nothing of the environment that is about to be built anew may build it (make has it in PATH).
+export PATH=${PATH//"$PWD/${venv}/bin:"/}
 
 # A pyenv shim may exist for a version that is not active: ask each candidate what it is.
 find_python() {
