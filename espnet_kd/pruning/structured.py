@@ -107,7 +107,9 @@ class StructuredPruning(nn.Module):
 
     def masks(self) -> Masks:
         """(U,) evaluation values by gate: as training left them, or fitted to the target."""
-        return fitted_masks(self) if self.options.fit_target else self.gates.eval().masks()
+        if self.options.fit_target:
+            return fitted_masks(self)
+        return {name: gate.mask() for name, gate in self.gates.named_gates()}
 
     def loss(self, updates_done: int) -> dict[str, Tensor]:
         """The Lagrangian's terms before update ``updates_done + 1``."""

@@ -80,3 +80,11 @@ def test_no_gate_loses_its_last_unit() -> None:
     closed = fit_closed(pruning)
     for name, gate in pruning.gates.named_gates():
         assert closed[name] == gate.log_alpha.numel() - 1
+
+
+@pytest.mark.parametrize("fit_target", [False, True])
+def test_looking_at_the_masks_ends_no_training(fit_target: bool) -> None:
+    pruning = trained("hubert_base", target_sparsity=0.3).train()
+    pruning.options.fit_target = fit_target
+    pruning.masks()
+    assert all(gate.training for _, gate in pruning.gates.named_gates())
