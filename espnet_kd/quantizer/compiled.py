@@ -196,6 +196,8 @@ def _combine(
     length: int, cost: Array, order: Array, kept: int,
 ) -> None:  # fmt: skip
     """The ``kept`` cheapest pairs of options, by rising cost; first of equals first."""
+    # The insertion stands here and in _cheapest: as a function of its own it made the whole pass
+    # take 2.6 times as long (256 x 8 codes).
     filled = 0
     for a in range(count):
         source = sums[a]
