@@ -104,6 +104,16 @@ ENTRIES: tuple[Entry, ...] = (
         "espnet_kd.tasks.whisper_distill:WhisperDistillTask",
         "espnet2.tasks.abs_task:AbsTask",
     ),
+    *(
+        Entry(
+            "espnetez.task",
+            "TASK_CLASSES",
+            name,
+            f"espnet_kd.tasks.mvq:{cls}",
+            "espnet2.tasks.abs_task:AbsTask",
+        )
+        for name, cls in (("mvq_asr", "MVQASRTask"), ("mvq_transducer", "MVQTransducerTask"))
+    ),
 )
 
 

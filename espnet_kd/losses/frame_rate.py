@@ -51,30 +51,53 @@ def match_frame_rate(
         raise LossInputError(
             f"codes {shape_text(codes_BTN)}, {codes_BTN.dtype}: give integers (batch, frames, N)"
         )
+    problem = length_problem(codes_BTN.shape[1], num_frames, ratio, tolerance)
+    if problem is not None:
+        raise LossInputError(problem)
     codes_BTN = codes_BTN.repeat_interleave(repeats, dim=1) if repeats > 1 else codes_BTN
     surplus = codes_BTN.shape[1] - num_frames * per_student
-    if not -tolerance * repeats <= surplus <= tolerance * repeats + per_student - 1:
-        raise LossInputError(
-            f"{codes_BTN.shape[1] // repeats} frames of codes for {num_frames} student frames at "
-            f"{ratio:g} per frame: more than {tolerance} frames apart. The codes belong to another "
-            "version of these utterances (speed, segments), or the ratio is wrong"
-        )
     start = delay * per_student
     # Negative padding cuts off.
     codes_BTN = F.pad(codes_BTN, (0, 0, start, -surplus - start), value=ignore_index)
     return codes_BTN.reshape(len(codes_BTN), num_frames, per_student * codes_BTN.shape[2])
 
 
-def _whole_ratio(ratio: float, delay: int) -> tuple[int, int]:
-    """Teacher frames per student frame, and student frames per teacher frame; one of them is 1."""
+def ratio_problems(ratio: float, delay: int, name: str = "ratio") -> list[str]:
+    """What is wrong with a ratio of frame rates and a delay, as sentences."""
     problems = []
     whole = ratio if ratio >= 1 else 1 / ratio if ratio > 0 else 0.0
     if whole < 1 or abs(whole - round(whole)) > 1e-6:
         problems.append(
-            f"ratio is {ratio}; it must be a whole number (teacher faster) or the inverse of one"
+            f"{name} is {ratio}; it must be a whole number (teacher faster) or the inverse of one"
         )
     if delay < 0:
         problems.append(f"delay is {delay}; it must be at least 0")
+    return problems
+
+
+def length_problem(codes: int, frames: int, ratio: float, tolerance: int) -> str | None:
+    """Why so many frames of codes cannot belong to so many student frames, or None.
+
+    Args:
+        codes: teacher frames.
+        frames: student frames.
+        ratio: see :func:`match_frame_rate`.
+        tolerance: likewise.
+    """
+    per_student, repeats = _whole_ratio(ratio, 0)
+    surplus = codes * repeats - frames * per_student
+    if -tolerance * repeats <= surplus <= tolerance * repeats + per_student - 1:
+        return None
+    return (
+        f"{codes} frames of codes for {frames} student frames at {ratio:g} per frame: more than "
+        f"{tolerance} frames apart. The codes belong to another version of these utterances "
+        "(speed, segments), or the ratio is wrong"
+    )
+
+
+def _whole_ratio(ratio: float, delay: int) -> tuple[int, int]:
+    """Teacher frames per student frame, and student frames per teacher frame; one of them is 1."""
+    problems = ratio_problems(ratio, delay)
     if problems:
         raise ConfigError("frame rate of codes", problems)
-    return (round(whole), 1) if ratio >= 1 else (1, round(whole))
+    return (round(ratio), 1) if ratio >= 1 else (1, round(1 / ratio))

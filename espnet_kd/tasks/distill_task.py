@@ -4,24 +4,50 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
-from espnet_kd.errors import KDError
+from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.tasks.saving import run_folder
 from espnet_kd.tasks.together import announce
 from espnet_kd.tasks.trainer import KDTrainer
+from espnet_kd.tasks.yaml_check import keyword_problems, parse
 
 
-class DistillTask(AbsTask):
+class KDTask(AbsTask):
     """Base of tasks whose runs resume; ``build_model`` begins with ``agree_to_start``."""
 
-    num_optimizers = 1
-    class_choices_list: ClassVar[list[Any]] = []
     trainer = KDTrainer
+
+    @classmethod
+    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
+        """Check configuration and command line, then run.
+
+        Raises:
+            ConfigError: all problems of configuration and command line.
+            KDError: see :meth:`main_worker`.
+        """
+        if args is None:
+            args, problems = parse(cls.get_parser(), cmd)
+            cls.complete(args)
+            problems += cls.problems(args)
+            if problems:
+                raise ConfigError(args.config or "command line", problems)
+        super().main(args=args)
+
+    @classmethod
+    def complete(cls, args: argparse.Namespace) -> None:
+        """Set defaults that depend on other options."""
+
+    @classmethod
+    def problems(cls, args: argparse.Namespace) -> list[str]:
+        """What is wrong with the options, each with its key path."""
+        raise NotImplementedError
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
@@ -56,7 +82,34 @@ class DistillTask(AbsTask):
     def _is_first_process(args: argparse.Namespace) -> bool:
         return not get_rank(args.dist_rank, args.dist_launcher)
 
+
+class DistillTask(KDTask):
+    """Base of tasks whose only stream is speech and whose parts are all ours."""
+
+    num_optimizers = 1
+    class_choices_list: ClassVar[list[Any]] = []
+
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Only speech."""
         return ("speech",)
+
+
+def problems_of(name: str, build: Callable[[], object]) -> list[str]:
+    """What ``build`` finds wrong with the option ``name``."""
+    try:
+        build()
+    except ConfigError as error:
+        return [f"{name}: {problem}" for problem in error.problems]
+    return []
+
+
+def optimizer_problems(args: argparse.Namespace) -> list[str]:
+    """Unknown keys of ``--optim_conf`` and ``--scheduler_conf``."""
+    problems = []
+    for option in ("optim", "scheduler"):
+        target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
+        if target is not None:
+            name = f"{option}_conf"
+            problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
+    return problems

@@ -10,32 +10,29 @@ import argparse
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
-from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.errors import KDError
 from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate, crop_rule
 from espnet_kd.tasks.batching import batching_problems, check_lengths, length_iter_factory
 from espnet_kd.tasks.data_check import check_data
-from espnet_kd.tasks.distill_task import DistillTask
+from espnet_kd.tasks.distill_task import DistillTask, optimizer_problems, problems_of
 from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
 from espnet_kd.tasks.options import CropOptions, DistillConfig
 from espnet_kd.tasks.ssl_model import SSLDistillModel
 from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
 from espnet_kd.tasks.together import agree_to_start
-from espnet_kd.tasks.yaml_check import keyword_problems, parse
 from espnet_kd.utils.options import unknown_key
 
 _LOG = logging.getLogger(__name__)
@@ -93,26 +90,11 @@ class SSLDistillTask(DistillTask):
         parser.set_defaults(**DEFAULTS)
 
     @classmethod
-    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Check configuration and command line, then run.
-
-        Raises:
-            ConfigError: all problems of configuration and command line.
-            KDError: see :meth:`main_worker`.
-        """
-        if args is None:
-            args, problems = parse(cls.get_parser(), cmd)
-            problems += cls.problems(args)
-            if problems:
-                raise ConfigError(args.config or "command line", problems)
-        super().main(args=args)
-
-    @classmethod
     def problems(cls, args: argparse.Namespace) -> list[str]:
         """What is wrong with the nested options, each with its key path."""
         problems = [
-            *_problems_of("kd_conf", lambda: DistillConfig.from_dict(args.kd_conf)),
-            *_problems_of("student_conf", lambda: student_config(args.student, args.student_conf)),
+            *problems_of("kd_conf", lambda: DistillConfig.from_dict(args.kd_conf)),
+            *problems_of("student_conf", lambda: student_config(args.student, args.student_conf)),
         ]
         if args.teacher is None or not args.teacher.startswith(S3PRL_PREFIX):
             fields = [field.name for field in dataclasses.fields(SpeechEncoderConfig)]
@@ -122,14 +104,7 @@ class SSLDistillTask(DistillTask):
             problems += pruning_optimizer_problems(args)
         if args.kd_conf.get("batching") is not None:
             problems += batching_problems(args)
-        for option in ("optim", "scheduler"):
-            target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
-            if target is not None:
-                name = f"{option}_conf"
-                problems += keyword_problems(
-                    name, target, getattr(args, name), ("params", "optimizer")
-                )
-        return problems
+        return problems + optimizer_problems(args)
 
     @classmethod
     def check_before_training(cls, args: argparse.Namespace) -> None:
@@ -222,11 +197,3 @@ class SSLDistillTask(DistillTask):
         if mode == "plot_att" or DistillConfig.from_dict(args.kd_conf).batching is None:
             return super().build_sequence_iter_factory(args, iter_options, mode)
         return length_iter_factory(cls, args, iter_options, mode)
-
-
-def _problems_of(name: str, build: Callable[[], object]) -> list[str]:
-    try:
-        build()
-    except ConfigError as error:
-        return [f"{name}: {problem}" for problem in error.problems]
-    return []

@@ -21,7 +21,7 @@ from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
-from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.errors import KDError
 from espnet_kd.tasks.data_check import check_headers
 from espnet_kd.tasks.distill_task import DistillTask
 from espnet_kd.tasks.mixed_batches import MixedBatches, fixed_batches, shares
@@ -35,7 +35,6 @@ from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_problems import whisper_problems
 from espnet_kd.tasks.whisper_student import load_student
 from espnet_kd.tasks.whisper_validation import Validation
-from espnet_kd.tasks.yaml_check import parse
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.parameters import parameter_groups
 
@@ -96,23 +95,7 @@ class WhisperDistillTask(DistillTask):
         parser.set_defaults(**DEFAULTS)
 
     @classmethod
-    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Check configuration and command line, then run.
-
-        Raises:
-            ConfigError: all problems of configuration and command line.
-            KDError: see :meth:`main_worker`.
-        """
-        if args is None:
-            args, problems = parse(cls.get_parser(), cmd)
-            cls.choose_criterion(args)
-            problems += cls.problems(args)
-            if problems:
-                raise ConfigError(args.config or "command line", problems)
-        super().main(args=args)
-
-    @classmethod
-    def choose_criterion(cls, args: argparse.Namespace) -> None:
+    def complete(cls, args: argparse.Namespace) -> None:
         """Without decoding, the loss tells which epochs are best."""
         default = DEFAULTS["best_model_criterion"]
         if args.kd_conf.get("predict_with_generate") is False and (

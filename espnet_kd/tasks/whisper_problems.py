@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
-from espnet2.tasks import abs_task
-
-from espnet_kd.errors import ConfigError
+from espnet_kd.tasks.distill_task import optimizer_problems, problems_of
 from espnet_kd.tasks.whisper_folders import folder_problems, folders_of
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_student import StudentOptions
 from espnet_kd.tasks.whisper_teacher import TeacherOptions
-from espnet_kd.tasks.yaml_check import keyword_problems
 
 
 def whisper_problems(args: argparse.Namespace) -> list[str]:
     """Problems of nested options, folders and batches, each with its key path."""
     problems = [
-        *_problems_of("kd_conf", lambda: WhisperDistillConfig.from_dict(args.kd_conf)),
-        *_problems_of("student_conf", lambda: StudentOptions.from_dict(args.student_conf)),
-        *_problems_of("teacher_conf", lambda: TeacherOptions.from_dict(args.teacher_conf)),
+        *problems_of("kd_conf", lambda: WhisperDistillConfig.from_dict(args.kd_conf)),
+        *problems_of("student_conf", lambda: StudentOptions.from_dict(args.student_conf)),
+        *problems_of("teacher_conf", lambda: TeacherOptions.from_dict(args.teacher_conf)),
         *folder_problems(args),
         *_iterator_problems(args),
     ]
@@ -30,20 +26,7 @@ def whisper_problems(args: argparse.Namespace) -> list[str]:
         problems.append("no --student is given; make one with bin.whisper_shrink")
     if not problems:
         problems += _joint_problems(args, WhisperDistillConfig.from_dict(args.kd_conf))
-    for option in ("optim", "scheduler"):
-        target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
-        if target is not None:
-            name = f"{option}_conf"
-            problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
-    return problems
-
-
-def _problems_of(name: str, build: Callable[[], object]) -> list[str]:
-    try:
-        build()
-    except ConfigError as error:
-        return [f"{name}: {problem}" for problem in error.problems]
-    return []
+    return problems + optimizer_problems(args)
 
 
 def _joint_problems(args: argparse.Namespace, kd: WhisperDistillConfig) -> list[str]:

@@ -23,7 +23,7 @@ GOOD = ("--student", "s", "--teacher", "t", "--train_dir", "a", "b", "--valid_di
 def problems(*words: str) -> tuple[argparse.Namespace, str]:
     """The options and all that is wrong with them, as one text."""
     args, found = parse(WhisperDistillTask.get_parser(), ["--output_dir", "x", *words])
-    WhisperDistillTask.choose_criterion(args)
+    WhisperDistillTask.complete(args)
     return args, "\n".join(found + WhisperDistillTask.problems(args))
 
 
