@@ -6,6 +6,7 @@ Shape suffix: S samples.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import multiprocessing
 import signal
 from abc import ABC, abstractmethod
@@ -48,6 +49,8 @@ class EspeakSynthesiser(Synthesiser):
 
     def __init__(self, options: MeasureOptions) -> None:
         self.options = options
+        # Resampling needs it: each process would import it again, for longer than it speaks.
+        importlib.import_module("scipy.signal")
 
     def say(self, items: Sequence[Item], seconds: Sequence[float]) -> list[Wave | None]:
         """See :meth:`Synthesiser.say`: spoken twice, the second time at the right speed."""

@@ -33,6 +33,14 @@ def crop_rule(kd: DistillConfig, *, train: bool) -> tuple[CropOptions, str]:
     return rule, "random_frame" if train else "middle"
 
 
+def signed_codes(data: Streams) -> Streams:
+    """ESPnet refuses unsigned integers, in which codes are compact; int16 holds every byte."""
+    codes = data.get("codes")
+    if codes is not None and codes.dtype.kind == "u":
+        data["codes"] = codes.astype(np.int16)
+    return data
+
+
 class AudioCheck:
     """ESPnet preprocessor that refuses unusable speech, by name of the utterance.
 
@@ -64,7 +72,7 @@ class AudioCheck:
             )
         check_samples(speech, uid, self.source)
         data.pop("text", None)  # transcripts may lie in the folder; nothing here reads them
-        return data
+        return signed_codes(data)
 
 
 class CropCollate:

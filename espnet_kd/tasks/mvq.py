@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from espnet2.tasks.asr import ASRTask
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import humanfriendly_parse_size_or_none, str2bool
 
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.tasks.asr_transducer import KDTransducerTask
+from espnet_kd.tasks.batches import Streams, signed_codes
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.distill_task import KDTask, optimizer_problems, problems_of
 from espnet_kd.tasks.mvq_model import MVQASRModel, MVQTransducerModel
 from espnet_kd.tasks.mvq_options import MVQConfig
 from espnet_kd.tasks.together import agree_to_start
 
-Streams = dict[str, npt.NDArray[Any]]
 CODES = "codes"
 """Name of the data stream."""
 
@@ -130,19 +127,12 @@ class MVQTransducerTask(MVQTask, KDTransducerTask):
 
 
 class SignedCodes:
-    """ESPnet refuses unsigned integers, in which codes are compact; int16 holds every code.
-
-    Args:
-        stock: the preprocessor that comes first, if there is one.
-    """
+    """A stock preprocessor, or none, that also takes codes of bytes."""
 
     def __init__(self, stock: Callable[[str, Streams], Streams] | None) -> None:
         self.stock = stock
 
     def __call__(self, uid: str, data: Streams) -> Streams:
-        """The streams, with codes signed."""
-        codes = data.pop(CODES, None)
-        data = data if self.stock is None else self.stock(uid, data)
-        if codes is not None:
-            data[CODES] = codes.astype(np.int16) if codes.dtype.kind == "u" else codes
-        return data
+        """The streams as ESPnet wants them."""
+        signed = signed_codes(data)
+        return signed if self.stock is None else self.stock(uid, signed)

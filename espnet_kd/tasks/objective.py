@@ -58,7 +58,7 @@ class Objective(nn.Module):
     uses_heads: ClassVar[bool] = False
     """Whether the student's projection heads get a gradient."""
 
-    uses_final_norm: ClassVar[bool] = False
+    uses_final_norm: bool = False
     """Whether it looks at what a pre-norm student's final LayerNorm gives."""
 
     all_parameters_each_step: bool = True

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from espnet_kd.encoder import SpeechEncoderConfig
+from espnet_kd.tasks.codebook_prediction import CodebookPrediction
 from espnet_kd.tasks.layer_distill import LayerDistill
 from espnet_kd.tasks.masked_prediction import MaskedPrediction
 from espnet_kd.tasks.masking_distill import MaskingDistill
@@ -15,7 +16,13 @@ from espnet_kd.tasks.temporal_relation import TemporalRelation
 
 OBJECTIVES: dict[str, Any] = {
     objective.name: objective
-    for objective in (MaskingDistill, TemporalRelation, LayerDistill, MaskedPrediction)
+    for objective in (
+        MaskingDistill,
+        TemporalRelation,
+        LayerDistill,
+        MaskedPrediction,
+        CodebookPrediction,
+    )
 }
 """Name in ``kd_conf.objectives`` -> class."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.losses.frame_rate import ratio_problems
 from espnet_kd.losses.layer_distill import COS_TYPES, DISTILL_MODES, parse_layers
 from espnet_kd.losses.masking import MaskConfig
 from espnet_kd.losses.schedule import MaskProbSchedule
@@ -152,6 +153,53 @@ class MaskedPredictionOptions:
 
 
 @dataclass(kw_only=True)
+class CodebookPredictionOptions:
+    """MVQ-KD: every frame predicts the codes of a teacher, which need not be there."""
+
+    weight: float = 1.0
+    """Share of this objective in the total loss."""
+
+    layer: int = -1
+    """Student layer, from 0, that predicts; -1 = the encoder's output (published: a middle layer
+    of a recogniser)."""
+
+    num_codebooks: int = 8
+    """Codes of a teacher frame (published 8)."""
+
+    codebook_size: int = 256
+    """Centres of a codebook (published 256)."""
+
+    frame_ratio: float = 1.0
+    """Teacher frames per student frame (published: 2, for students at 25 frames per second)."""
+
+    is_joint: bool = False
+    """Predict codes one after the other, given those before (published recipes: no)."""
+
+    hidden_channels: int = 512
+    """Hidden width of joint prediction (published 512)."""
+
+    length_tolerance: int = 2
+    """Teacher frames by which `codes` may be longer or shorter than the student's frames."""
+
+    def validate(self) -> list[str]:
+        """All problems, as sentences that start with the option's name; empty if there is none."""
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least {least}"
+            for name, least in (
+                ("layer", -1), ("num_codebooks", 1), ("codebook_size", 2), ("hidden_channels", 1),
+                ("length_tolerance", 0),
+            )
+            if getattr(self, name) < least
+        ]  # fmt: skip
+        problems += ratio_problems(self.frame_ratio, 0, "frame_ratio")
+        if self.num_codebooks * max(1, round(self.frame_ratio)) < 2 and not problems:
+            problems.append(
+                "num_codebooks is 1: a single code stream is masked_prediction's (unmasked_weight)"
+            )
+        return problems
+
+
+@dataclass(kw_only=True)
 class Objectives:
     """The objectives of a run; those left out are off. Several may be combined by their weights."""
 
@@ -166,6 +214,9 @@ class Objectives:
 
     masked_prediction: MaskedPredictionOptions | None = None
     """Training without a teacher, from the data stream `codes`."""
+
+    codebook_prediction: CodebookPredictionOptions | None = None
+    """MVQ-KD, from the data stream `codes`."""
 
     def chosen(self) -> dict[str, Any]:
         """Name -> options of the objectives that are on."""
@@ -243,11 +294,9 @@ class DistillConfig:
         problems += [f"mask.{problem}" for problem in self.mask.validate()]
         if self.pruning is not None:
             problems += [f"pruning.{problem}" for problem in self.pruning.validate()]
-        if self.objectives.layer_distill is not None:
-            problems += [
-                f"objectives.layer_distill.{problem}"
-                for problem in self.objectives.layer_distill.validate()
-            ]
+        for name in ("layer_distill", "codebook_prediction"):
+            if name in chosen:
+                problems += [f"objectives.{name}.{problem}" for problem in chosen[name].validate()]
         problems += self._masking_distill_problems() + self._prediction_problems()
         try:
             MaskProbSchedule(self.mask_prob_schedule, 1)
@@ -285,11 +334,13 @@ class DistillConfig:
         problems = [f"batching.{problem}" for problem in self.batching.validate()]
         if self.crop != CropOptions():
             problems.append("crop: batching crops already; leave crop out")
-        if self.batching.published and self.objectives.masked_prediction is not None:
-            problems.append(
-                "batching.quirks: published crops start between frames, masked_prediction needs "
-                "whole ones; write repaired"
-            )
+        if self.batching.published:
+            problems += [
+                f"batching.quirks: published crops start between frames, {name} needs whole ones; "
+                "write repaired"
+                for name in ("masked_prediction", "codebook_prediction")
+                if name in self.objectives.chosen()
+            ]
         return problems
 
     def _prediction_problems(self) -> list[str]:
