@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from espnet_kd.errors import ConfigError, KDError
-from espnet_kd.utils.options import unknown_key
 
 _LAYERS = (
     "encoders.blocks",  # asr_transducer
@@ -124,9 +123,12 @@ def layers_of(encoder: nn.Module) -> list[nn.Module]:
 
 
 def _named(encoder: nn.Module, name: str) -> nn.Module:
-    modules = dict(encoder.named_modules())
+    modules: dict[str, nn.Module] = dict(encoder.named_modules())
     if name not in modules:
-        raise ConfigError("kd_conf", [f"distillation_module: {unknown_key(name, modules)}"])
+        some = ", ".join(list(modules)[1:9])
+        raise ConfigError(
+            "kd_conf", [f"distillation_module: the encoder has no {name}; it has {some} ..."]
+        )
     return modules[name]
 
 

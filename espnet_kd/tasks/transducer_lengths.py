@@ -36,12 +36,14 @@ def frames_after(conv: nn.Module, lengths_B: Tensor) -> Tensor:
     """Frames (B,) that convolutions and poolings make of so many; at least one."""
     for layer in conv.children():
         if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
-            kernel, stride, padding = (
-                value if isinstance(value, int) else value[0]
-                for value in (layer.kernel_size, layer.stride, layer.padding)
-            )
-            steps_B = lengths_B + 2 * int(padding) - kernel
+            kernel, stride, padding = map(_first, (layer.kernel_size, layer.stride, layer.padding))
+            steps_B = lengths_B + 2 * padding - kernel
             if isinstance(layer, nn.MaxPool2d) and layer.ceil_mode:
                 steps_B = steps_B + stride - 1
             lengths_B = torch.div(steps_B, stride, rounding_mode="floor") + 1
     return lengths_B.clamp(min=1)
+
+
+def _first(size: Any) -> int:
+    """The size along the first axis, which is time."""
+    return int(size[0] if isinstance(size, tuple) else size)

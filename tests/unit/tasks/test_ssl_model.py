@@ -64,6 +64,29 @@ def test_masking_distillation_step_by_step(teacher, speech, padded_frames: str) 
         assert torch.allclose(stats[name], term, rtol=1e-4), name
 
 
+@pytest.mark.parametrize("layer", [-1, 0])
+def test_codebook_prediction_looks_at_the_layer_it_is_given(speech, layer: int) -> None:
+    conf = {"num_codebooks": 2, "codebook_size": 4, "layer": layer}
+    ours = model({"objectives": {"codebook_prediction": conf}}, None)
+    values = batch(speech)
+    lengths = (speech[1] - 400) // 320 + 1
+    codes = torch.randint(0, 4, (3, int(lengths.max()), 2))
+    for row, length in enumerate(lengths.tolist()):
+        codes[row, length:] = -1
+    loss, _stats, _ = ours(**values, codes=codes, codes_lengths=lengths)
+    output = ours.student(*speech)
+    x_BTD = output.layer_outputs[layer]
+    head = ours.objectives["codebook_prediction"].loss
+    logits = torch.einsum("btd,mkd->btmk", x_BTD, head.linear2b_weight) + head.linear2_bias
+    wanted = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 2), codes[:, : x_BTD.shape[1]].flatten(), ignore_index=-1
+    )
+    assert torch.allclose(loss, wanted, rtol=1e-5)
+    assert ours.all_parameters_each_step == (layer == -1)
+    with pytest.raises(KDError, match="codebook_prediction needs the data stream"):
+        ours(**values)
+
+
 def test_validation_masks_nothing(teacher, speech) -> None:
     ours = model({}, teacher).eval()
     with torch.no_grad():
