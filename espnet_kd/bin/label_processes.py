@@ -6,16 +6,11 @@ that were being decoded. The number of processes and devices may change between 
 
 from __future__ import annotations
 
-import multiprocessing
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import torch
-
-from espnet_kd.data.label_job import LabelJob, check_gpus
+from espnet_kd.bin.processes import Machine, check_gpus, end_with_parent, run_shares
+from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import Summary, discard_intermediate, merge_shards, read_summary
 from espnet_kd.data.label_plan import PLAN, PlannedSegment, plan_segments, read_plan, write_plan
 from espnet_kd.data.label_run import SKIP_SHARD, finished_segments, label_share
@@ -26,28 +21,6 @@ from espnet_kd.data.speech_source import SpeechSource
 from espnet_kd.tasks.lock import output_dir_lock
 from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.load import WhisperBundle
-
-POLL_SECONDS = 0.5
-START_METHOD: Final = "spawn"
-"""CUDA cannot be used in forked processes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """Where the work is done; changes nothing in the results."""
-
-    nj: int = 1
-    """Processes."""
-
-    ngpu: int = 0
-    """GPUs; process i uses the one with number i modulo ngpu. 0 = CPU."""
-
-    dataloader_num_workers: int = 4
-    """Threads of each process that read audio."""
-
-    def device(self, rank: int) -> str:
-        """Device of a process."""
-        return f"cuda:{rank % self.ngpu}" if self.ngpu else "cpu"
 
 
 def run_job(job: LabelJob, machine: Machine) -> Summary:
@@ -135,35 +108,20 @@ def work_together(job: LabelJob, machine: Machine, done: set[str], progress: Pro
     Raises:
         ProcessExitedException: one of them failed; see :mod:`espnet_kd.bin.spawned`.
     """
-    from torch.multiprocessing.spawn import ProcessContext
-
-    context: Any = multiprocessing.get_context(START_METHOD)
-    seconds = [context.Value("d", 0.0) for _ in range(machine.nj)]
-    processes = [
-        context.Process(target=work_as_one, args=(job, machine, rank, done, seconds[rank]))
-        for rank in range(machine.nj)
-    ]
-    with tempfile.TemporaryDirectory() as nothing:
-        for process in processes:
-            process.start()
-        unused = [str(Path(nothing) / str(rank)) for rank in range(machine.nj)]
-        joined = ProcessContext(processes, unused)  # type: ignore[no-untyped-call]
-        while not joined.join(timeout=POLL_SECONDS):
-            done_hours = sum(value.value for value in seconds) / 3600
-            if done_hours:  # the clock starts when the models are loaded
-                progress.reach(done_hours)
-    progress.reach(sum(value.value for value in seconds) / 3600)
+    run_shares(
+        work_as_one, (job, machine, done), machine.nj, lambda sum_: progress.reach(sum_ / 3600)
+    )
 
 
-def work_as_one(job: LabelJob, machine: Machine, rank: int, done: set[str], seconds: Any) -> None:
+def work_as_one(job: LabelJob, machine: Machine, done: set[str], rank: int, seconds: Any) -> None:
     """The share of one of several processes."""
-    if not machine.ngpu:
-        torch.set_num_threads(max(1, torch.get_num_threads() // machine.nj))
+    machine.share_threads()
     readers = machine.dataloader_num_workers
     labeller = job.labeller(job.load(), job.source(), machine.device(rank), readers)
     rate = labeller.bundle.feature_extractor.sampling_rate
 
     def report(batch: Iterable[PlannedSegment]) -> None:
+        end_with_parent()
         seconds.value += sum(item.segment.samples for item in batch) / rate
 
     label_share(

@@ -132,7 +132,8 @@ def label(args: argparse.Namespace) -> None:
         KDError: wrong options, unreadable data or model.
     """
     # Here, so that --help does not wait for torch and transformers.
-    from espnet_kd.bin.label_processes import Machine, run_job
+    from espnet_kd.bin.label_processes import run_job
+    from espnet_kd.bin.processes import Machine
     from espnet_kd.data.label_job import splits_of
 
     machine = Machine(

@@ -87,7 +87,7 @@ def _matrices(file: Path) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         if file.suffix == ".ark":
             yield from kaldiio.load_ark(str(file))
         else:
-            yield from kaldiio.load_scp_sequential(str(file))
+            yield from kaldiio.load_scp(str(file)).items()
     except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataDirError(f"{file} is damaged or cut short: {reason}; extract it again") from None

@@ -17,7 +17,7 @@ from espnet_kd.data.label_merge import Prompts
 from espnet_kd.data.label_plan import PlanOptions
 from espnet_kd.data.labelling import Labeller, PseudoLabelOptions
 from espnet_kd.data.speech_source import KaldiSource, SpeechSource
-from espnet_kd.errors import ConfigError, DataDirError, KDError
+from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
 from espnet_kd.utils.stamps import stamp_of_folder
@@ -327,14 +327,3 @@ def _data_sets(data: DatasetOptions) -> dict[str, DatasetOptions]:
             text_column_name=part.text_column_name if data.text_column_name else None,
         )
     return found
-
-
-def check_gpus(ngpu: int) -> None:
-    """Refuse GPUs that are not there.
-
-    Raises:
-        KDError: there are fewer.
-    """
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if ngpu > found:
-        raise KDError(f"--ngpu {ngpu}, but torch sees {found} GPU(s); lower it (0 = CPU)")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from espnet_kd.data.label_plan import PlannedSegment, batches
 from espnet_kd.data.label_shards import append, mend, read_rows, shard_path, shard_paths
 from espnet_kd.data.labelling import Labeller
+from espnet_kd.utils.ahead import computed_ahead
 
 LABEL_SHARD, SKIP_SHARD = "labels", "skipped"
-_AHEAD = 2
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 def finished_segments(folder: Path) -> set[str]:
@@ -76,21 +71,3 @@ def label_share(
 
 def _new(skipped: list[dict[str, Any]], done: set[str]) -> list[dict[str, Any]]:
     return [row for row in skipped if row.get("segment") not in done]
-
-
-def computed_ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B]]:
-    """Each item and the function's value of it, computed in a thread while the last is used."""
-    waiting: collections.deque[tuple[A, Future[B]]] = collections.deque()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) > _AHEAD:
-                    first, value = waiting.popleft()
-                    yield first, value.result()
-            while waiting:
-                first, value = waiting.popleft()
-                yield first, value.result()
-        finally:
-            for _, value in waiting:
-                value.cancel()

@@ -47,6 +47,22 @@ class Recordings:
             return read_audio(path, utterance, self.policy)
         return read_audio(path, utterance, self.policy, span=self._samples(utterance, path, span))
 
+    def count(self, utterance: str) -> int:
+        """Samples of one utterance, from ``utt2num_samples`` or the recording's header.
+
+        Raises:
+            AudioError: the recording cannot be used, by its header, or ends before the stretch.
+        """
+        if utterance in self.data.num_samples:
+            return self.data.num_samples[utterance]
+        span = self.data.segments.get(utterance)
+        path = self.data.wav_scp[utterance if span is None else span.recording]
+        if span is not None:
+            first, stop = self._samples(utterance, path, span)
+            return stop - first
+        info = inspect_audio(path, utterance, self.policy)
+        return -(-info.samples * self.policy.sample_rate // info.sample_rate)
+
     def _samples(self, utterance: str, path: str, span: Span) -> tuple[int, int]:
         """First sample of a stretch and the one behind its last."""
         rate = self.policy.sample_rate

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_kd.bin.label_processes import Machine, run_job
+from espnet_kd.bin.label_processes import run_job
+from espnet_kd.bin.processes import Machine
 from espnet_kd.data import label_job
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from torch.multiprocessing import ProcessExitedException
 
-from espnet_kd.bin import label_processes
-from espnet_kd.bin.label_processes import Machine
+from espnet_kd.bin import label_processes, processes
+from espnet_kd.bin.processes import Machine
 from espnet_kd.bin.whisper_pseudo_label import main
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import read_kaldi_dir
@@ -156,7 +156,7 @@ def test_several_processes_give_what_one_gives(teacher, data, whole, tmp_path):
 
 def test_processes_share_the_work(teacher, data, whole, tmp_path, monkeypatch):
     """Forked here, because a spawned process imports everything anew."""
-    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    monkeypatch.setattr(processes, "START_METHOD", "fork")
     run(job_of(teacher, data, tmp_path / "labels"), nj=2)
     assert contents(tmp_path / "labels") == contents(whole)
 
@@ -164,7 +164,7 @@ def test_processes_share_the_work(teacher, data, whole, tmp_path, monkeypatch):
 def test_a_process_that_fails_stops_the_run_which_can_go_on(
     teacher, data, whole, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(label_processes, "START_METHOD", "fork")
+    monkeypatch.setattr(processes, "START_METHOD", "fork")
     job = job_of(teacher, data, tmp_path / "labels")
     with monkeypatch.context() as patch:
         stop_after(patch, 1)  # in each process: the first has two batches
