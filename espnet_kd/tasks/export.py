@@ -24,6 +24,8 @@ def export_run(model: RunHooks, exp: Path, criteria: Sequence[Sequence[str]]) ->
     """Export the averaged best epochs to ``exp/student`` and the last epoch to
     ``exp/student_last``; where averages mean nothing, the last epoch to ``exp/student``.
     """
+    if not model.exports:
+        return
     if not model.exports_averages:
         export_epoch(model, exp, "latest", exp / STUDENT)
         return

@@ -80,6 +80,11 @@ class RunHooks(AbsESPnetModel):
         self.num_updates += 1
 
     @property
+    def exports(self) -> bool:
+        """Whether :meth:`export` writes anything."""
+        return True
+
+    @property
     def exports_averages(self) -> bool:
         """Whether the mean of the best epochs is worth exporting; else the last epoch is."""
         return True

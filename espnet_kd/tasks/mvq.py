@@ -16,14 +16,12 @@ from espnet2.utils.types import humanfriendly_parse_size_or_none, str2bool
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.tasks.asr_transducer import KDTransducerTask
 from espnet_kd.tasks.batches import Streams, signed_codes
+from espnet_kd.tasks.codes_check import CODES, check_code_streams
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.distill_task import KDTask, optimizer_problems, problems_of
 from espnet_kd.tasks.mvq_model import MVQASRModel, MVQTransducerModel
 from espnet_kd.tasks.mvq_options import MVQConfig
 from espnet_kd.tasks.together import agree_to_start
-
-CODES = "codes"
-"""Name of the data stream."""
 
 
 class MVQTask(KDTask):
@@ -75,6 +73,8 @@ class MVQTask(KDTask):
             conf = args.frontend_conf if args.input_size is None else {}
             rate = humanfriendly_parse_size_or_none(str(conf.get("fs", 16000)))
             check_data(args, AudioPolicy(sample_rate=int(rate or 16000)))
+            kd = MVQConfig.from_dict(args.kd_conf)
+            check_code_streams(args, kd.num_codebooks, kd.codebook_size)
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

@@ -71,6 +71,11 @@ class MVQModel(RunHooks):
         adopted.codebook_loss = _head(kd, width) if kd.enable_distillation else None
         return adopted
 
+    @property
+    def exports(self) -> bool:
+        """ESPnet's own files are what is decoded."""
+        return False
+
     def start_run(self, run: RunInfo) -> None:
         """Real training begins."""
         self.guard = FiniteGuard(self.kd.max_bad_steps, run.accum_grad)

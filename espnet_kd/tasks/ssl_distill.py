@@ -25,6 +25,7 @@ from espnet_kd.errors import KDError
 from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate, crop_rule
 from espnet_kd.tasks.batching import batching_problems, check_lengths, length_iter_factory
+from espnet_kd.tasks.codes_check import check_code_streams
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.distill_task import DistillTask, optimizer_problems, problems_of
 from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
@@ -126,6 +127,9 @@ class SSLDistillTask(DistillTask):
             policy = AudioPolicy(sample_rate=config.sample_rate, min_samples=config.receptive_field)
             check_data(args, policy)
             check_lengths(args)
+            predicts = DistillConfig.from_dict(args.kd_conf).objectives.codebook_prediction
+            if predicts is not None:
+                check_code_streams(args, predicts.num_codebooks, predicts.codebook_size)
 
     # --- Parts
     @classmethod

@@ -19,7 +19,7 @@ OWN_PACKAGES = ("espnet_kd", "s3prl_upstreams", "benchmarks")
 REPOSITORY_FOLDERS = (*OWN_PACKAGES, "egs", "conf", "tests", "docs", ".ci")
 SHELL = {"bash", "sh", "shell", "console"}
 # Options that come from these toolkits are theirs to check.
-FOREIGN_OPTIONS = ("ssl_distill_train", "bin.espnet", "run_downstream")
+FOREIGN_OPTIONS = ("ssl_distill_train", "mvq_transducer_train", "bin.espnet", "run_downstream")
 
 
 @dataclass

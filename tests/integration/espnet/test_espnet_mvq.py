@@ -202,6 +202,7 @@ def test_the_baseline_is_the_same_model_without_codes(
         ({"kd_conf": {"distillation_layer": 2}}, ["distillation_layer is 2", "has 2 layers"]),
         ({"kd_conf": {"codebok_size": 3}}, ["unknown key codebok_size", "codebook_size"]),
         ({"kd_conf": {"codebook_size": 8}}, ["out of range", "another quantiser"]),
+        ({"kd_conf": {"num_codebooks": 4}}, ["another number of codebooks", "u00"]),
         ({"kd_conf": {"frame_ratio": 4}}, ["utterance u", "frames apart"]),
         ({"specaug": "specaug"}, ["apply_time_warp", "false"]),
         ({"model_conf": {"ctc_weigth": 1}}, ["ctc_weigth"]),
@@ -221,6 +222,31 @@ def test_mistakes_are_one_message(
         assert word in outcome.output, outcome.output
     if "model_conf" not in changes:  # ESPnet's own option, ESPnet's own message
         assert "Traceback" not in outcome.output
+
+
+@pytest.mark.parametrize("missing", [None, "u05"])
+def test_codes_of_other_speech_are_found_before_the_first_batch(
+    forked: Callable[..., Outcome], corpus: Path, codes: Path, tmp_path: Path, missing: str | None
+) -> None:
+    import kaldiio
+
+    other = tmp_path / "codes"
+    other.mkdir()
+    for part in ("train", "valid"):
+        arrays = {
+            key: value.copy() for key, value in kaldiio.load_scp(f"{codes}/{part}.scp").items()
+        }
+        if part == "train":
+            arrays["u03"] = arrays["u03"][:-4]
+            arrays.pop(missing, None)
+        kaldiio.save_ark(
+            f"{other}/{part}.ark", arrays, scp=f"{other}/{part}.scp", write_function="numpy"
+        )
+    outcome = train(forked, corpus, tmp_path / "run", "asr", other)
+    assert outcome.code == 1
+    assert (f"not in it, e.g. {missing}" if missing else "u03") in outcome.output
+    assert "Traceback" not in outcome.output
+    assert not (tmp_path / "run" / "exp" / "1epoch.pth").exists()
 
 
 def test_without_codes_it_says_how_to_get_them(

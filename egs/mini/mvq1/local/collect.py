@@ -23,7 +23,9 @@ TRAINING_ONLY = ("codebook_loss.", "am_proj.", "lm_proj.", "num_updates")
 def parameters(model: Path) -> int:
     """Parameters that decoding needs."""
     states = read_pickle(model)
-    return sum(state.numel() for name, state in states.items() if not name.startswith(TRAINING_ONLY))
+    return sum(
+        state.numel() for name, state in states.items() if not name.startswith(TRAINING_ONLY)
+    )
 
 
 def write_runs(args: argparse.Namespace) -> None:
