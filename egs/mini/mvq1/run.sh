@@ -164,7 +164,7 @@ if stage 6 "Table, plots, RESULTS.md" "5 s" "one row per system in RESULTS.md"; 
         need "$seed_dir/decode" 5 "the transcripts of seed $seed"
         "$python" local/collect.py --seed_dir "$seed_dir" --seed "$seed" --corpus "$tag" \
             --reference "$data/$test_set/text" \
-            --command "egs/mini/mvq1/run.sh --corpus ${corpus/:*/:PATH} --seeds \"$seeds\" --codebook_loss_scale $codebook_loss_scale${asr_args:+ --asr_args \"$asr_args\"}"
+            --command "egs/mini/mvq1/run.sh --corpus ${corpus/:*/:PATH} --seeds \"$seeds\" --codebook_loss_scale $codebook_loss_scale${teacher:+ --teacher PATH}${asr_args:+ --asr_args \"$asr_args\"}"
         runs+=("$seed_dir"/results/*.json)
     done
     "$python" -m espnet_kd.bin.report --runs "${runs[@]}" --out "$expdir/report" \
