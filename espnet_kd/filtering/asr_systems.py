@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from espnet_kd.data.audio import Wave
+from espnet_kd.errors import ConfigError
 from espnet_kd.filtering.measure import MeasureOptions
 from espnet_kd.filtering.pretrained import (
     load_feature_extractor,
@@ -27,6 +28,16 @@ from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber
 
 LONGEST = DecodeOptions.max_length
 """Tokens of a text, prefix included; fewer where the model's own limit is lower."""
+
+SEAMLESS_CODES = {
+    "ar": "arb", "bn": "ben", "ca": "cat", "cs": "ces", "cy": "cym", "da": "dan", "de": "deu",
+    "en": "eng", "es": "spa", "et": "est", "fa": "pes", "fi": "fin", "fr": "fra", "hi": "hin",
+    "id": "ind", "it": "ita", "ja": "jpn", "ko": "kor", "ms": "zsm", "mt": "mlt", "nl": "nld",
+    "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sk": "slk", "sl": "slv", "sv": "swe",
+    "sw": "swh", "te": "tel", "th": "tha", "tl": "tgl", "tr": "tur", "uk": "ukr", "ur": "urd",
+    "uz": "uzn", "vi": "vie", "zh": "cmn",
+}  # fmt: skip
+"""Whisper's codes to those of SeamlessM4T, where they are another."""
 
 
 class ASRSystem(ABC):
@@ -103,17 +114,43 @@ class PipelineSystem(ASRSystem):
     def __init__(self, folder: str, options: MeasureOptions) -> None:
         from transformers import AutomaticSpeechRecognitionPipeline
 
+        model = _load_recogniser(folder, options.device)
+        wishes = target_language(model, options.language, folder)
         self._pipeline = AutomaticSpeechRecognitionPipeline(
-            model=_load_recogniser(folder, options.device),
+            model=model,
             tokenizer=load_tokenizer(folder),
             feature_extractor=load_feature_extractor(folder),
             device=torch.device(options.device),
+            **({"generate_kwargs": wishes} if wishes else {}),
         )
 
     def transcribe(self, waves: Sequence[Wave]) -> list[str]:
         """Texts as the tokenizer writes them."""
         inputs = [{"raw": wave, "sampling_rate": SAMPLE_RATE} for wave in waves]
         return [str(self._pipeline(one)["text"]).strip() for one in inputs]
+
+
+def target_language(model: Any, language: str | None, folder: str) -> dict[str, str]:
+    """What ``generate`` has to be told of the language: SeamlessM4T translates into one.
+
+    Args:
+        model: any model of transformers.
+        language: Whisper's code, or the model's own.
+        folder: for the message.
+
+    Raises:
+        ConfigError: the model needs a language that is not given, or that it does not write.
+    """
+    known = getattr(model.generation_config, "text_decoder_lang_to_code_id", None)
+    if not known:
+        return {}
+    code = SEAMLESS_CODES.get(language or "", language)
+    if code in known:
+        return {"tgt_lang": str(code)}
+    raise ConfigError(
+        f"recogniser {folder}",
+        [f"it needs --language, one of {', '.join(sorted(known))} (given: {language})"],
+    )
 
 
 def load_asr(folder: str, options: MeasureOptions) -> ASRSystem:

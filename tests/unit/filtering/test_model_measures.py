@@ -160,6 +160,19 @@ def test_proxy_model_may_be_converted_to_ctranslate2(whisper, tmp_path):
         assert converted == ours
 
 
+def test_a_translating_recogniser_is_told_the_language(tmp_path):
+    folder = str(tiny_models.seamless(tmp_path / "m4t"))
+    waves = [Waves().wave("a")]
+    texts = [
+        load_asr(folder, MeasureOptions(language=language)).transcribe(waves)[0].split()
+        for language in ("en", "ar", "arb")
+    ]
+    # The second token of the decoder is that of the language.
+    assert [words[1] for words in texts] == [tiny_models.WORDS[5], *[tiny_models.WORDS[6]] * 2]
+    with pytest.raises(ConfigError, match=r"needs --language, one of arb, eng \(given: None\)"):
+        load_asr(folder, MeasureOptions())
+
+
 def test_a_converted_proxy_hears_long_audio_in_pieces(whisper, tmp_path):
     pytest.importorskip("ctranslate2")
     from espnet_kd.whisper.ct2 import convert_to_ctranslate2

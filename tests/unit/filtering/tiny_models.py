@@ -73,6 +73,31 @@ def clap(folder: Path, *, fusion: bool = False, rate: int = 48000) -> Path:
     return path
 
 
+def seamless(folder: Path) -> Path:
+    """A SeamlessM4T that writes English or Arabic."""
+    from transformers import (
+        SeamlessM4TFeatureExtractor,
+        SeamlessM4Tv2Config,
+        SeamlessM4Tv2ForSpeechToText,
+    )
+
+    small = {"layers": 1, "attention_heads": 2, "ffn_dim": 16}
+    parts = ("encoder", "decoder", "t2u_encoder", "t2u_decoder")
+    config = SeamlessM4Tv2Config(
+        vocab_size=len(WORDS), hidden_size=16, max_position_embeddings=32,
+        speech_encoder_layers=1, speech_encoder_attention_heads=2,
+        speech_encoder_intermediate_size=16, feature_projection_input_dim=16, vocoder_num_langs=2,
+        **{f"{part}_{key}": value for part in parts for key, value in small.items()},
+    )  # fmt: skip
+    model = SeamlessM4Tv2ForSpeechToText(_seeded(config))
+    model.generation_config._from_model_config = False
+    model.generation_config.text_decoder_lang_to_code_id = {"eng": 5, "arb": 6}
+    model.generation_config.max_length = 8
+    path = _save(model, folder)
+    SeamlessM4TFeatureExtractor(feature_size=8, num_mel_bins=8).save_pretrained(folder)
+    return path
+
+
 def ctc(folder: Path) -> Path:
     from transformers import (
         Wav2Vec2Config,
