@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from children import finish, start
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +92,59 @@ def test_speech_becomes_codes(
     for row, key, length in zip(plain["codes"], ("u00", "u01", "u02"), frames, strict=True):
         np.testing.assert_array_equal(row[:length].numpy(), arrays[key])
         assert (row[length:] == -1).all()
+
+
+class Foreign(torch.nn.Module):
+    """An upstream as S3PRL has them: a list of waves in, a dict of hidden states out."""
+
+    def __init__(self, ckpt: str | None = None) -> None:
+        super().__init__()
+        from espnet_kd import load_model
+
+        self.inside = load_model(ckpt)
+
+    def forward(self, wavs: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+        output = self.inside(torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True))
+        return {"hidden_states": [output.layer_input, *output.layer_outputs]}
+
+
+def test_upstreams_of_s3prl_give_the_same_vectors(
+    speech: Path, teacher: Path, tmp_path: Path
+) -> None:
+    import kaldiio
+
+    from espnet_kd.bin.extract_codebook_indexes import main
+
+    def extract(source: str, name: str) -> int:
+        from s3prl_upstreams.quick_hub import provide_hub
+
+        provide_hub().foreign_local = Foreign
+        usual = ["--data", str(speech), "--layer", "2", "--num_utts", "3"]
+        return main([*usual, "--teacher", source, "--out", str(tmp_path / name)])
+
+    sources = {
+        "direct": str(teacher),
+        "opened": f"s3prl:kd_student:{teacher}",
+        "foreign": f"s3prl:foreign_local:{teacher}",
+    }
+    found = {}
+    for name, source in sources.items():
+        outcome = finish(
+            start(functools.partial(extract, source, name), tmp_path / f"{name}.log"),
+            tmp_path / f"{name}.log",
+        )
+        assert outcome.code == 0, outcome.output
+        scp = tmp_path / name / "embeddings.scp"
+        found[name] = dict(kaldiio.load_scp(str(scp)).items())
+    for key, vectors_TD in found["direct"].items():
+        np.testing.assert_array_equal(found["opened"][key], vectors_TD)
+        np.testing.assert_allclose(found["foreign"][key], vectors_TD, atol=1e-5)
+    # One of our encoders behind S3PRL's door is the same teacher, whatever it is called.
+    again = finish(
+        start(functools.partial(extract, sources["opened"], "direct"), tmp_path / "again.log"),
+        tmp_path / "again.log",
+    )
+    assert again.code == 0, again.output
 
 
 def _signed(value: Any) -> Any:
