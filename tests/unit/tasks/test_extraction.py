@@ -16,6 +16,7 @@ import torch
 from tiny_models import tiny_teacher
 
 from espnet_kd.bin import extraction, extraction_job, processes
+from espnet_kd.bin.check_codes import main as check_codes_main
 from espnet_kd.bin.extract_codebook_indexes import main
 from espnet_kd.checkpoints.quantizer import load_quantizer, save_quantizer
 from espnet_kd.data.codes import check_codes
@@ -99,6 +100,20 @@ def test_a_finished_folder_is_left_alone(place, whole, monkeypatch, capsys):
     assert main(command(place, whole)) == 0
     assert "9 utterances" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in whole.iterdir()} == before
+
+
+def test_a_finished_folder_that_lost_something_is_told(place, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "codes")
+    assert check_codes_main(["--rewrite_scp", "true", str(tmp_path / "codes")]) == 0
+    ark = tmp_path / "codes" / "codes.00.ark"
+    os.truncate(ark, ark.stat().st_size - 1)
+    assert main(command(place, tmp_path / "codes")) == 1
+    said = capsys.readouterr().err
+    assert "codes.00.ark is cut short inside the record of utt2" in said
+    assert "Remove" in said
+    (tmp_path / "codes" / "codes.scp").unlink()
+    assert main(command(place, tmp_path / "codes")) == 0
+    same(tmp_path / "codes", whole)
 
 
 def killed_after(batches: int, arguments: list[str], done: Path) -> None:
