@@ -23,6 +23,8 @@ from espnet_kd.data.tables import read_table
 from espnet_kd.errors import AudioError, DataDirError
 
 _SHOWN = 3
+_READERS, _TOGETHER = 8, 10_000
+"""Threads that read headers, and recordings that are handed to them at a time."""
 _FOREIGN_TOLERANCE = 1
 """Frames by which codes of others may differ: icefall keeps samples // 320."""
 
@@ -127,10 +129,13 @@ def count_samples(recordings: Recordings) -> tuple[dict[str, int], dict[str, str
         except AudioError as error:
             return str(error)
 
-    with ThreadPoolExecutor(8) as pool:
-        found = dict(
-            zip(recordings.utterances, pool.map(count, recordings.utterances), strict=True)
-        )
+    utterances, known = recordings.utterances, recordings.data.num_samples
+    found: dict[str, int | str] = {key: known[key] for key in utterances if key in known}
+    unknown = [key for key in utterances if key not in known]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(unknown), _TOGETHER):
+            keys = unknown[start : start + _TOGETHER]
+            found |= zip(keys, pool.map(count, keys), strict=True)
     good = {key: value for key, value in found.items() if isinstance(value, int)}
     return good, {key: value for key, value in found.items() if isinstance(value, str)}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import kaldiio
 import numpy as np
@@ -191,6 +194,15 @@ def test_a_process_that_is_killed_is_told(place, whole, tmp_path, monkeypatch, c
     assert "ended with signal SIGKILL" in capsys.readouterr().err
     assert main(command(place, out)) == 0
     same(out, whole)
+
+
+def test_a_process_ends_when_the_one_that_started_it_is_gone(monkeypatch):
+    processes.end_with_parent()
+    for alive in (True, False):
+        parent = SimpleNamespace(is_alive=lambda alive=alive: alive)
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda parent=parent: parent)
+        with contextlib.nullcontext() if alive else pytest.raises(SystemExit):
+            processes.end_with_parent()
 
 
 @pytest.mark.parametrize(
