@@ -16,10 +16,11 @@ from espnet_kd.bin.processes import Machine, check_gpus, end_with_parent, run_sh
 from espnet_kd.data.ark_tables import scan, write_counts, write_scp
 from espnet_kd.data.array_ark import ArkWriter, ark_path, ark_paths, mend
 from espnet_kd.data.audio import Wave
-from espnet_kd.data.codes_info import CodesInfo, read_info, write_info
+from espnet_kd.data.codes import check_codes
+from espnet_kd.data.codes_info import CODES, CodesInfo, write_info
 from espnet_kd.data.label_shards import append, read_rows, shard_path, shard_paths
 from espnet_kd.data.recordings import Recordings
-from espnet_kd.errors import AudioError, ConfigError, KDError
+from espnet_kd.errors import AudioError, ConfigError, DataDirError, KDError
 from espnet_kd.tasks.lock import output_dir_lock
 from espnet_kd.utils.ahead import computed_ahead
 from espnet_kd.utils.files import write_json
@@ -211,8 +212,17 @@ def _finish(job: ExtractionJob, extractor: Extractor, plan: Plan, identity: dict
 
 
 def _told(job: ExtractionJob, plan: Plan, scp: Path) -> str:
+    """What there is, after a look at all of it: an archive may have gone since."""
     skipped = _skipped(job)
+    samples = {key: count for key, count in plan.samples.items() if key not in skipped}
+    said = f"{len(samples)} utterances"
+    if job.kind == CODES:
+        try:
+            said = str(check_codes(scp, job.data, samples=samples))
+        except DataDirError as error:
+            raise DataDirError(
+                f"{error}\nRemove {scp} and start the same command again: only what is missing "
+                "will be extracted"
+            ) from None
     note = f"; {len(skipped)} left out, see {job.folder / SKIPPED}.*.jsonl" if skipped else ""
-    info = read_info(scp) if job.kind == "codes" else None
-    said = str(info) if info is not None else f"{len(plan.samples)} utterances"
     return f"{scp}: {said}{note}"

@@ -8,6 +8,7 @@ Each process has its own archive, as it has its own file of labels.
 from __future__ import annotations
 
 import fcntl
+import functools
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +30,8 @@ Array = npt.NDArray[Any]
 _FLAG = b"NPY"
 _BLOCK = 1024
 """Bytes that hold an utterance's id and an array's header."""
-_NPY_MAGIC = b"\x93NUMPY"
+_NPY_HEAD = 10
+"""Bytes of a NumPy file before its header: magic, version, the header's length."""
 
 
 @dataclass(frozen=True)
@@ -205,25 +207,28 @@ def read_array(stream: BinaryIO, entry: Entry, path: Path) -> Array:
     return array
 
 
-def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, type and bytes of the array whose NumPy file begins here; no values are read.
+def npy_header(begin: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape and type of the array whose NumPy file begins so, and the size of that file.
 
     Raises:
-        ValueError: this is no NumPy file, or one of objects.
+        ValueError: this is no NumPy file (of version 1, as all plain arrays are), or one of
+            objects.
     """
-    begin = stream.tell()
-    version = np.lib.format.read_magic(stream)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if reader is None:
-        raise ValueError(f"NumPy format {version} is unknown")
-    shape, _, dtype = reader(stream)
+    length = _NPY_HEAD + int.from_bytes(begin[_NPY_HEAD - 2 : _NPY_HEAD], "little")
+    return _parsed(begin[:length])
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Utterances of one length have the same header."""
+    stream = io.BytesIO(header)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("another version of NumPy's format")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject:
         raise ValueError("the array holds Python objects")
     values = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    return shape, dtype, stream.tell() - begin + values
+    return shape, dtype, len(header) + values
 
 
 def _entry(stream: BinaryIO, start: int, size: int, path: Path) -> Entry:
@@ -248,7 +253,7 @@ def _entry(stream: BinaryIO, start: int, size: int, path: Path) -> Entry:
     if end > size:
         raise TornError
     try:
-        shape, dtype, taken = npy_header(io.BytesIO(rest[begin:]))
+        shape, dtype, taken = npy_header(rest[begin:])
         key = name.decode()
     except ValueError as error:
         raise _damaged(path, start, str(error)) from None

@@ -1,6 +1,6 @@
 """One layer of a frozen teacher: waveforms in, its vectors for each utterance out.
 
-The vectors of an utterance do not depend on what it is batched with: it is normalised over its own
+Beyond rounding, an utterance's vectors do not depend on its batch: it is normalised over its own
 samples, goes through the convolutions alone (their GroupNorm runs over time) and is padded only
 before the layers, which mask padding. The published extraction normalises a whole padded batch;
 ``normalize: batch`` does so.

@@ -45,6 +45,24 @@ def test_old_fairseq_files_carry_a_namespace(tmp_path: Path) -> None:
     foreign.same_outputs(loaded, model)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_models_that_fairseq_fine_tuned(old: bool, tmp_path: Path) -> None:
+    model = tiny("hubert_large", frame_padding="chunked")
+    inner = foreign.fairseq_content(model, normalize=True)["cfg"]
+    if old:
+        inner = argparse.Namespace(normalize=True, **inner["model"])
+    weights = foreign.fairseq_weights(model)
+    weights = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in weights.items()}
+    weights["w2v_encoder.proj.weight"] = torch.zeros(32, 16)
+    weights["w2v_encoder.proj.bias"] = torch.zeros(32)
+    options = {"_name": "hubert_ctc", "normalize": True, "w2v_args": inner}
+    content = {"cfg": {"model": options, "task": {"normalize": True}}, "model": weights}
+    loaded = load_model(save(content, tmp_path / "model.pt"))
+    assert loaded.config.normalize_waveform
+    assert loaded.config.frame_padding == "chunked"
+    foreign.same_outputs(loaded, model)
+
+
 def test_fairseq_dictionaries_are_read_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,9 +10,11 @@ import pytest
 from espnet_kd.bin.check_codes import main
 from espnet_kd.data.ark_tables import scan, write_scp
 from espnet_kd.data.array_ark import ArkWriter
-from espnet_kd.data.codes import check_codes
+from espnet_kd.data.audio import AudioPolicy
+from espnet_kd.data.codes import check_codes, speech_samples
 from espnet_kd.data.codes_info import CodesInfo, FrameRule, read_info, write_info
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir
+from espnet_kd.data.segments import Span
 from espnet_kd.errors import DataDirError
 
 SAMPLES = {f"u{i}": 16000 + 1111 * i for i in range(5)}
@@ -143,6 +145,20 @@ def test_npy_files_of_others(data, tmp_path):
     (tmp_path / "u1.npy").write_bytes((tmp_path / "u1.npy").read_bytes()[:-1])
     with pytest.raises(DataDirError, match=r"u1\.npy is cut short"):
         check_codes(scp, data)
+
+
+def test_lengths_of_speech_without_counts(write_wave, tmp_path):
+    long, slow = write_wave("a.wav", 16000), write_wave("b.wav", 4001, rate=8000)
+    wavs = {"r0": str(long), "r1": str(slow)}
+    spans = {"u0": Span("r0", 0.25, 0.5), "u1": Span("r0", 0.5, 1.2), "u2": Span("r1", 0.0, 0.5)}
+    write_kaldi_dir(tmp_path / "d", KaldiDir(wavs, dict.fromkeys(spans, "s"), segments=spans))
+    policy = AudioPolicy(rate_policy="resample")
+    assert speech_samples(tmp_path / "d", policy) == {"u0": 4000, "u1": 8000, "u2": 8000}
+    with pytest.raises(DataDirError, match=r"1 recording\(s\) cannot be used\n  utterance u2"):
+        speech_samples(tmp_path / "d")
+    del wavs["r0"]
+    write_kaldi_dir(tmp_path / "e", KaldiDir(wavs, {"r1": "s"}))
+    assert speech_samples(tmp_path / "e", policy) == {"r1": 8002}
 
 
 @pytest.mark.parametrize("place", ["cat x.ark |", "/nowhere/x.ark:3"])

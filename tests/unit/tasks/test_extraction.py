@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import kaldiio
 import numpy as np
@@ -16,6 +19,7 @@ import torch
 from tiny_models import tiny_teacher
 
 from espnet_kd.bin import extraction, extraction_job, processes
+from espnet_kd.bin.check_codes import main as check_codes_main
 from espnet_kd.bin.extract_codebook_indexes import main
 from espnet_kd.checkpoints.quantizer import load_quantizer, save_quantizer
 from espnet_kd.data.codes import check_codes
@@ -101,6 +105,20 @@ def test_a_finished_folder_is_left_alone(place, whole, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in whole.iterdir()} == before
 
 
+def test_a_finished_folder_that_lost_something_is_told(place, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "codes")
+    assert check_codes_main(["--rewrite_scp", "true", str(tmp_path / "codes")]) == 0
+    ark = tmp_path / "codes" / "codes.00.ark"
+    os.truncate(ark, ark.stat().st_size - 1)
+    assert main(command(place, tmp_path / "codes")) == 1
+    said = capsys.readouterr().err
+    assert "codes.00.ark is cut short inside the record of utt2" in said
+    assert "Remove" in said
+    (tmp_path / "codes" / "codes.scp").unlink()
+    assert main(command(place, tmp_path / "codes")) == 0
+    same(tmp_path / "codes", whole)
+
+
 def killed_after(batches: int, arguments: list[str], done: Path) -> None:
     """Run in a child process that gets SIGKILL when so many batches are stored."""
     child = os.fork()
@@ -176,6 +194,15 @@ def test_a_process_that_is_killed_is_told(place, whole, tmp_path, monkeypatch, c
     assert "ended with signal SIGKILL" in capsys.readouterr().err
     assert main(command(place, out)) == 0
     same(out, whole)
+
+
+def test_a_process_ends_when_the_one_that_started_it_is_gone(monkeypatch):
+    processes.end_with_parent()
+    for alive in (True, False):
+        parent = SimpleNamespace(is_alive=lambda alive=alive: alive)
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda parent=parent: parent)
+        with contextlib.nullcontext() if alive else pytest.raises(SystemExit):
+            processes.end_with_parent()
 
 
 @pytest.mark.parametrize(
