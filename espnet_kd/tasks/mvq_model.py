@@ -10,6 +10,7 @@ student frame, C width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.losses import JointCodebookLoss
+from espnet_kd.losses.transducer.loss import pruned_loss_scale
 from espnet_kd.tasks.codes import codes_of_frames
 from espnet_kd.tasks.guard import FiniteGuard
 from espnet_kd.tasks.hooks import RunHooks, RunInfo
@@ -174,9 +176,8 @@ class MVQTransducerModel(MVQModel, KDTransducerModel):
         """
         if self.kd.transducer_warmup == "espnet":
             return super()._scales()
-        done = int(self.num_updates) / self.kd.model_warm_step if self.training else 2.0
-        pruned = 0.0 if done < 1 else 0.1 if done < 2 else 1.0
-        return self.pruned_loss.simple_loss_scale, pruned
+        warmup = int(self.num_updates) / self.kd.model_warm_step if self.training else math.inf
+        return self.pruned_loss.simple_loss_scale, pruned_loss_scale(warmup)
 
 
 def _head(kd: MVQConfig, width: int) -> JointCodebookLoss:

@@ -7,8 +7,6 @@ scripts with an interpreter of their own each.
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 import zipfile
 from pathlib import Path
 
@@ -18,21 +16,13 @@ import torch
 from espnet_kd import load_model
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.evaluation.runs import load_runs
+from tests.integration.mini_recipe import MiniRecipe, random_teacher
 
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "egs" / "mini" / "dphubert1"
+RECIPE = MiniRecipe("dphubert1", ("--targets", "0.5", "--tasks", "sid"))
 SYSTEMS = (
     *("teacher", "phase1_sp0.5", "phase2_sp0.5", "same_size_sp0.5", "reuse", "reuse_pruned"),
 )
 PRUNED = ("phase1_sp0.5", "phase2_sp0.5", "same_size_sp0.5")
-TEACHER = """
-import sys, yaml
-from espnet_kd.encoder import SpeechEncoder
-from espnet_kd.tasks.students import student_config
-conf = yaml.safe_load(open(sys.argv[1]))
-SpeechEncoder.from_config(student_config(conf["student"], conf["student_conf"])
-    ).save_pretrained(sys.argv[2])
-"""
 
 # A group of its own: its work is done by other processes.
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("recipes")]
@@ -41,21 +31,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("recipes")]
 @pytest.fixture(scope="module")
 def teacher(warm_python, tmp_path_factory) -> Path:
     """The mini teacher's shape with random weights."""
-    folder = tmp_path_factory.mktemp("models") / "seed0"
-    conf = RECIPE.parent / "conf" / "train_teacher.yaml"
-    subprocess.run([warm_python, "-c", TEACHER, conf, folder], check=True)
-    return folder
-
-
-def command(work: Path, python: Path | str, *options: object) -> list[str]:
-    words = [RECIPE / "run.sh", "--smoke", "true", "--python", python, "--targets", "0.5"]
-    words += ["--datadir", work / "data", "--expdir", work / "exp", "--tasks", "sid"]
-    return [*map(str, words), *map(str, options)]
-
-
-def run(work: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    words = command(work, *options)
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
+    return random_teacher(warm_python, tmp_path_factory.mktemp("models") / "seed0")
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +39,7 @@ def stopped(warm_python, teacher, tmp_path_factory) -> Path:
     """Working folder of a run that was stopped in phase 1."""
     work = tmp_path_factory.mktemp("mini")
     log = work / "exp/synthetic_smoke/seed0/log/train_phase1_sp0.5.log"
-    words = command(work, warm_python, "--teacher", teacher.with_name("seedSEED"))
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (log.exists() and "# started" in log.read_text()):
-        time.sleep(0.01)
-    process.terminate()
-    said = process.communicate()[1]
-    assert process.returncode == 143, said[-4000:]
+    said = RECIPE.stop_at(log, work, warm_python, "--teacher", teacher.with_name("seedSEED"))
     assert "stage 3 failed; mend it and go on with ./run.sh --stage 3" in said
     assert not list(work.glob("exp/*/seed0/*/.done_train"))
     return work
@@ -78,7 +48,7 @@ def stopped(warm_python, teacher, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def work(stopped, warm_python, teacher) -> Path:
     """The same after it went on to the end."""
-    result = run(stopped, warm_python, "--teacher", teacher, "--stage", "3")
+    result = RECIPE.run(stopped, warm_python, "--teacher", teacher, "--stage", "3")
     assert result.returncode == 0, result.stderr[-4000:]
     # A few updates do not close the gates; the cut is of the size asked for all the same.
     assert result.stdout.count("points off, within 1%") == 2
@@ -157,16 +127,18 @@ def test_nothing_finished_is_repeated(work, seed_dir, warm_python, teacher):
     kept += [*seed_dir.glob("pruned_*/pruning.json"), *seed_dir.glob("random_*/config.json")]
     before = {path: path.stat().st_mtime_ns for path in kept}
     assert len(kept) == 6 + 5 + 2 + 1
-    result = run(work, warm_python, "--teacher", teacher, "--stage", "3", "--stop_stage", "5")
+    result = RECIPE.run(
+        work, warm_python, "--teacher", teacher, "--stage", "3", "--stop_stage", "5"
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     assert {path: path.stat().st_mtime_ns for path in kept} == before
 
 
 def test_a_missing_input_names_its_stage(warm_python, tmp_path):
-    result = run(tmp_path, warm_python, "--stage", "3")
+    result = RECIPE.run(tmp_path, warm_python, "--stage", "3")
     assert result.returncode == 1
     assert "(the teacher of seed 0), which stage 2 makes" in result.stderr
-    result = run(tmp_path, warm_python, "--stage", "7")
+    result = RECIPE.run(tmp_path, warm_python, "--stage", "7")
     assert "report/RESULTS.md, which stage 6 makes" in result.stderr
 
 
@@ -186,7 +158,7 @@ def test_a_missing_input_names_its_stage(warm_python, tmp_path):
 def test_wrong_options(warm_python, tmp_path, options, message):
     (tmp_path / "data/synthetic_smoke/train-clean-360").mkdir(parents=True)
     (tmp_path / "data/synthetic_smoke/train-clean-360/wav.scp").touch()
-    result = run(tmp_path, warm_python, *options)
+    result = RECIPE.run(tmp_path, warm_python, *options)
     assert result.returncode in (1, 2)
     assert message in result.stderr
 

@@ -6,8 +6,6 @@ Its commands run in forks of one process that has the toolkits.
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 import zipfile
 from pathlib import Path
 
@@ -15,10 +13,9 @@ import pytest
 
 from espnet_kd.data.codes import check_codes
 from espnet_kd.evaluation.runs import load_runs
-from tests.integration.test_recipe_mini_dphubert import TEACHER
+from tests.integration.mini_recipe import MiniRecipe, random_teacher
 
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "egs" / "mini" / "mvq1"
+RECIPE = MiniRecipe("mvq1", ("--num_codebooks", "2"))
 SYSTEMS = {"mvq", "no_codes"}
 
 # A group of its own: its work is done by other processes.
@@ -28,21 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("recipes")]
 @pytest.fixture(scope="module")
 def teacher(warm_python, tmp_path_factory) -> Path:
     """The mini teacher's shape with random weights."""
-    folder = tmp_path_factory.mktemp("models") / "seed0"
-    conf = RECIPE.parent / "conf" / "train_teacher.yaml"
-    subprocess.run([warm_python, "-c", TEACHER, conf, folder], check=True)
-    return folder
-
-
-def command(work: Path, python: Path | str, *options: object) -> list[str]:
-    words = [RECIPE / "run.sh", "--smoke", "true", "--python", python, "--num_codebooks", "2"]
-    words += ["--datadir", work / "data", "--expdir", work / "exp"]
-    return [*map(str, words), *map(str, options)]
-
-
-def run(work: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    words = command(work, *options)
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
+    return random_teacher(warm_python, tmp_path_factory.mktemp("models") / "seed0")
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +33,7 @@ def stopped(warm_python, teacher, tmp_path_factory) -> Path:
     """Working folder of a run that was stopped while codes were extracted."""
     work = tmp_path_factory.mktemp("mini")
     log = work / "exp/synthetic_smoke/seed0/log/codes/train-clean-100.log"
-    words = command(work, warm_python, "--teacher", teacher.with_name("seedSEED"))
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (log.exists() and "# started" in log.read_text()):
-        time.sleep(0.01)
-    process.terminate()
-    said = process.communicate()[1]
-    assert process.returncode == 143, said[-4000:]
+    said = RECIPE.stop_at(log, work, warm_python, "--teacher", teacher.with_name("seedSEED"))
     assert "stage 2 failed; mend it and go on with ./run.sh --stage 2" in said
     return work
 
@@ -64,7 +41,7 @@ def stopped(warm_python, teacher, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def work(stopped, warm_python, teacher) -> Path:
     """The same after it went on to the end."""
-    result = run(stopped, warm_python, "--teacher", teacher, "--stage", "2")
+    result = RECIPE.run(stopped, warm_python, "--teacher", teacher, "--stage", "2")
     assert result.returncode == 0, result.stderr[-4000:]
     assert "ASR WER: mvq" in result.stdout
     return stopped
@@ -107,7 +84,9 @@ def test_nothing_finished_is_repeated(work, seed_dir, warm_python, teacher):
     kept += [*seed_dir.rglob("1best_recog/text"), seed_dir / "quantizer/config.json"]
     before = {path: path.stat().st_mtime_ns for path in kept}
     assert len(kept) == 2 + 2 + 2 + 1
-    result = run(work, warm_python, "--teacher", teacher, "--stage", "2", "--stop_stage", "5")
+    result = RECIPE.run(
+        work, warm_python, "--teacher", teacher, "--stage", "2", "--stop_stage", "5"
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     assert {path: path.stat().st_mtime_ns for path in kept} == before
 
@@ -134,6 +113,6 @@ def test_wrong_options(warm_python, tmp_path, options, message):
         folder.mkdir(parents=True)
         for name in ("wav.scp", "text"):
             (folder / name).touch()
-    result = run(tmp_path, warm_python, *options)
+    result = RECIPE.run(tmp_path, warm_python, *options)
     assert result.returncode in (1, 2)
     assert message in result.stderr

@@ -34,7 +34,45 @@ Joiner = Callable[[Tensor, Tensor], Tensor]
 """Encoder and decoder outputs (B, T, R, C) to logits (B, T, R, V)."""
 
 
-class TransducerLoss(nn.Module):
+class _Loss(nn.Module):
+    """What both losses share.
+
+    Args:
+        problems: of the options that only one of them has.
+        blank, rnnt_type, delay_penalty, reduction, backend: see there.
+    """
+
+    def __init__(
+        self,
+        problems: list[str],
+        *,
+        blank: int,
+        rnnt_type: str,
+        delay_penalty: float,
+        reduction: str,
+        backend: str,
+    ) -> None:
+        super().__init__()
+        problems = _common_problems(rnnt_type, delay_penalty, reduction, backend) + problems
+        if problems:
+            raise ConfigError(type(self).__name__, problems)
+        self.blank = blank
+        self.rnnt_type = rnnt_type
+        self.delay_penalty = delay_penalty
+        self.reduction = reduction
+        self.backend = backend
+        load_backend(backend)
+
+    def _lattice(
+        self, symbols_BS: Tensor, frames_B: Tensor, symbols_B: Tensor, frames: int, vocabulary: int
+    ) -> Lattice:
+        return Lattice.of(
+            symbols_BS, boundary_of(frames_B, symbols_B), frames=frames, vocabulary=vocabulary,
+            blank=self.blank, rnnt_type=self.rnnt_type,
+        )  # fmt: skip
+
+
+class TransducerLoss(_Loss):
     """Loss of all paths through the full lattice, in nats.
 
     Args:
@@ -58,20 +96,16 @@ class TransducerLoss(nn.Module):
         reduction: str = "mean",
         backend: str = "torch",
     ) -> None:
-        super().__init__()
-        problems = _common_problems(rnnt_type, delay_penalty, reduction, backend)
+        problems = []
         if backend == "torchaudio" and (rnnt_type != "regular" or delay_penalty):
             problems.append(
                 "backend torchaudio has neither delay_penalty nor any rnnt_type but regular; take "
                 "backend: torch"
             )
-        _refuse("TransducerLoss", problems)
-        self.blank = blank
-        self.rnnt_type = rnnt_type
-        self.delay_penalty = delay_penalty
-        self.reduction = reduction
-        self.backend = backend
-        load_backend(backend)
+        super().__init__(
+            problems, blank=blank, rnnt_type=rnnt_type, delay_penalty=delay_penalty,
+            reduction=reduction, backend=backend,
+        )  # fmt: skip
 
     def forward(
         self,
@@ -100,11 +134,9 @@ class TransducerLoss(nn.Module):
                 f"logits are {shape_text(logits_BTUV)}, transcripts {shape_text(symbols_BS)}; the "
                 "logits must be (batch, frames, symbols+1, vocabulary)"
             )
-        lattice = Lattice.of(
-            symbols_BS, boundary_of(frame_lengths_B, symbol_lengths_B),
-            frames=logits_BTUV.shape[1], vocabulary=logits_BTUV.shape[3], blank=self.blank,
-            rnnt_type=self.rnnt_type,
-        )  # fmt: skip
+        lattice = self._lattice(
+            symbols_BS, frame_lengths_B, symbol_lengths_B, *logits_BTUV.shape[1::2]
+        )
         loss_B = load_backend(self.backend).full(
             logits_BTUV, lattice, self.blank, self.delay_penalty
         )
@@ -112,7 +144,7 @@ class TransducerLoss(nn.Module):
         return {"loss": loss, "skipped": skipped}
 
 
-class PrunedTransducerLoss(nn.Module):
+class PrunedTransducerLoss(_Loss):
     """Simple and pruned loss, in nats.
 
     Args:
@@ -144,8 +176,7 @@ class PrunedTransducerLoss(nn.Module):
         reduction: str = "sum",
         backend: str = "torch",
     ) -> None:
-        super().__init__()
-        problems = _common_problems(rnnt_type, delay_penalty, reduction, backend)
+        problems = []
         if backend == "torchaudio":
             problems.append("backend torchaudio has no pruned loss; take torch or k2")
         if prune_range < 2:
@@ -157,17 +188,14 @@ class PrunedTransducerLoss(nn.Module):
             )
         if not simple_loss_scale >= 0:
             problems.append(f"simple_loss_scale is {simple_loss_scale}; it must not be negative")
-        _refuse("PrunedTransducerLoss", problems)
-        self.blank = blank
+        super().__init__(
+            problems, blank=blank, rnnt_type=rnnt_type, delay_penalty=delay_penalty,
+            reduction=reduction, backend=backend,
+        )  # fmt: skip
         self.prune_range = prune_range
         self.lm_scale = lm_scale
         self.am_scale = am_scale
         self.simple_loss_scale = simple_loss_scale
-        self.rnnt_type = rnnt_type
-        self.delay_penalty = delay_penalty
-        self.reduction = reduction
-        self.backend = backend
-        load_backend(backend)
 
     def forward(
         self,
@@ -206,11 +234,7 @@ class PrunedTransducerLoss(nn.Module):
             raise LossInputError(
                 f"am is {shape_text(am_BTV)}; it must be (batch, frames, vocabulary)"
             )
-        lattice = Lattice.of(
-            symbols_BS, boundary_of(frame_lengths_B, symbol_lengths_B),
-            frames=am_BTV.shape[1], vocabulary=am_BTV.shape[2], blank=self.blank,
-            rnnt_type=self.rnnt_type,
-        )  # fmt: skip
+        lattice = self._lattice(symbols_BS, frame_lengths_B, symbol_lengths_B, *am_BTV.shape[1:])
         by, blank, delay = load_backend(self.backend), self.blank, self.delay_penalty
         scales = (self.lm_scale, self.am_scale)
         occupied = by.smoothed(lm_BUV, am_BTV, lattice, blank, delay, scales)
@@ -260,8 +284,3 @@ def _common_problems(
     if not delay_penalty >= 0:
         problems.append(f"delay_penalty is {delay_penalty}; it must not be negative")
     return problems
-
-
-def _refuse(subject: str, problems: list[str]) -> None:
-    if problems:
-        raise ConfigError(subject, problems)

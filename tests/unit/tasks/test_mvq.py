@@ -201,7 +201,7 @@ def test_codes_of_bytes_become_signed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("updates", "pruned"), [(0, 0.0), (99, 0.0), (100, 0.1), (199, 0.1), (200, 1.0)]
+    ("updates", "pruned"), [(0, 0.0), (100, 0.0), (101, 0.1), (200, 0.1), (201, 1.0)]
 )
 def test_icefall_warms_the_pruned_loss_up_by_updates(updates: int, pruned: float) -> None:
     from espnet_kd.losses import PrunedTransducerLoss
