@@ -21,6 +21,9 @@ SCRIPTS = (
     "pseudo_labelling.py",
     "speculative_decoding.py",
     "transducer.py",
+    "quantizer_encoding.py",
+    "quantizer_training.py",
+    "codebook_loss.py",
 )
 
 

@@ -9,20 +9,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before torch starts its threads: figures are CPU seconds of one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-import transformers
 from place import DTYPES, RUNS, Clocked, Place
 from torch import Tensor
 
 from espnet_kd.evaluation.memory import peak_rss_mib
 from espnet_kd.evaluation.timing import noise, use_threads
 from espnet_kd.utils.files import write_json
+
+if TYPE_CHECKING:
+    import transformers
 
 ANCHOR = "transformers HubertModel base, sdpa"
 SECONDS = 10.0
@@ -32,6 +35,8 @@ BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 32)}
 
 def hubert_base() -> transformers.HubertModel:
     """The anchor: transformers' own HuBERT Base with random weights and its fastest attention."""
+    import transformers
+
     torch.manual_seed(0)
     config = transformers.HubertConfig(attn_implementation="sdpa", layerdrop=0.0)
     return transformers.HubertModel(config).eval()
@@ -317,10 +322,24 @@ def machine(place: Place) -> dict[str, Any]:
         "load": [round(value, 1) for value in os.getloadavg()],
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(),
+        "transformers": version_of("transformers"),
+        "capability": _capability(),
         **place.describe(),
     }
+
+
+def version_of(package: str) -> str:
+    """Of an installed package; some benchmarks run without transformers."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _capability() -> str:
+    """Of the processor, as torch uses it; torch 1.13, which k2's wheel is for, cannot tell."""
+    cpu = getattr(torch.backends, "cpu", None)
+    return cpu.get_cpu_capability() if cpu else "unknown"
 
 
 def _processor() -> str:

@@ -10,7 +10,6 @@ width of the predictor, M codebooks, K their size, R = M K, H hidden width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.losses.checks import LossInputError, shape_text
+from espnet_kd.losses.joint_entropy import JointHead, hidden_vectors, joint_entropy_sum
 from espnet_kd.losses.linear_entropy import linear_entropy_sum
 from espnet_kd.losses.reduction import full_precision
 
@@ -46,7 +46,8 @@ class JointCodebookLoss(nn.Module):
             vector of P M values, zero where ignored.
         ignore_index: code without a target, per position and codebook.
         is_joint: predict codes one after the other.
-        checkpoint: in joint mode compute again in the backward pass instead of keeping everything.
+        checkpoint: in joint mode with ``none`` compute again in the backward pass instead of
+            keeping everything (reduced losses do neither).
     """
 
     def __init__(
@@ -101,14 +102,8 @@ class JointCodebookLoss(nn.Module):
         all_kept = bool(kept_P.all())
         codes_VM = codes_PM if all_kept else codes_PM[kept_P]
         predictor_VC = predictor_PC if all_kept else predictor_PC[kept_P]
-        if not self.is_joint and self.reduction != "none":
-            loss_VM = linear_entropy_sum(
-                predictor_VC,
-                self.linear2b_weight.flatten(0, 1),
-                self.linear2_bias.flatten(),
-                codes_VM,
-                self.ignore_index,
-            )
+        if self.reduction != "none":
+            loss_VM = self._entropy_sum(predictor_VC, codes_VM)
         elif self.is_joint and self.checkpoint and torch.is_grad_enabled():
             loss_VM = recompute(self._entropies, predictor_VC, codes_VM, use_reentrant=False)
         else:
@@ -123,18 +118,31 @@ class JointCodebookLoss(nn.Module):
         scores_VMK = scores.view(-1, self.num_codebooks, self.codebook_size)
         if not self.is_joint:
             return scores_VMK
-        hidden_MVH = self._hidden(predictor, codebook_indexes).transpose(0, 1)
+        hidden_MVH = hidden_vectors(predictor, self._head(), codebook_indexes)[0]
         joint_MVK = torch.bmm(hidden_MVH, self.linear2_weight.to(hidden_MVH.dtype).transpose(1, 2))
         return scores_VMK + joint_MVK.transpose(0, 1)
 
-    def _hidden(self, predictor_VC: Tensor, codes_VM: Tensor) -> Tensor:
-        """What (V, M, H) each codebook sees: the frame, and the codes of all codebooks before."""
-        first_VH = self.linear1(predictor_VC)
-        offsets = torch.arange(self.num_codebooks - 1, device=codes_VM.device) * self.codebook_size
-        earlier = self.codebook_embedding(codes_VM[:, :-1].clamp(min=0) + offsets)
-        scale = 0.5 * math.sqrt(first_VH.shape[-1] / self.num_codebooks)
-        terms_VMH = torch.cat([first_VH.unsqueeze(1), (earlier * scale).to(first_VH.dtype)], dim=1)
-        return terms_VMH.cumsum(dim=1).relu().to(first_VH.dtype)
+    def _head(self) -> JointHead:
+        return JointHead(
+            self.linear2b_weight.flatten(0, 1),
+            self.linear2_bias.flatten(),
+            self.linear1.weight,
+            self.linear1.bias,
+            self.codebook_embedding.weight,
+            self.linear2_weight,
+        )
+
+    def _entropy_sum(self, predictor_VC: Tensor, codes_VM: Tensor) -> Tensor:
+        """Sum of all cross-entropies."""
+        if self.is_joint:
+            return joint_entropy_sum(predictor_VC, self._head(), codes_VM, self.ignore_index)
+        return linear_entropy_sum(
+            predictor_VC,
+            self.linear2b_weight.flatten(0, 1),
+            self.linear2_bias.flatten(),
+            codes_VM,
+            self.ignore_index,
+        )
 
     def _entropies(self, predictor_VC: Tensor, codes_VM: Tensor) -> Tensor:
         """Cross-entropies (V M,), zero where ignored."""

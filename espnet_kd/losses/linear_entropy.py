@@ -9,6 +9,7 @@ Shapes: V positions, C width, M classifiers, K classes of each, R = M K.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 
 _CHUNK_FLOATS = 2**21
 """Scores that are there at a time (8 MiB)."""
+_LEAST_EXPONENT = -80.0
+"""Of a probability relative to the largest: below, products with denormal numbers crawl."""
 
 
 def linear_entropy_sum(
@@ -38,6 +41,20 @@ def linear_entropy_sum(
     return total
 
 
+def chunks(positions: int, classes: int) -> Iterator[slice]:
+    """Spans of positions whose scores are there at a time."""
+    step = max(1, _CHUNK_FLOATS // classes)
+    return (slice(start, start + step) for start in range(0, positions, step))
+
+
+def gradient_sums(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros like each part, at least float32."""
+    return [
+        torch.zeros_like(part, dtype=torch.promote_types(part.dtype, torch.float32))
+        for part in parts
+    ]
+
+
 class _LinearEntropySum(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -45,15 +62,11 @@ class _LinearEntropySum(torch.autograd.Function):
     ) -> Tensor:
         needed = ctx.needs_input_grad[:3]
         parts = (x_VC, weight_RC, bias_R)
-        gradients = [
-            torch.zeros_like(part, dtype=torch.promote_types(part.dtype, torch.float32))
-            for part in parts
-        ]
+        gradients = gradient_sums(parts)
         total = gradients[0].new_zeros(())
-        for start in range(0, len(x_VC), max(1, _CHUNK_FLOATS // len(weight_RC))):
-            rows = slice(start, start + max(1, _CHUNK_FLOATS // len(weight_RC)))
+        for rows in chunks(len(x_VC), len(weight_RC)):
             scores_vR = F.linear(x_VC[rows], weight_RC, bias_R)
-            entropy, slope_vR = _entropy_and_slope(scores_vR, codes_VM[rows], ignore)
+            entropy, slope_vR = entropy_and_slope(scores_vR, codes_VM[rows], ignore)
             total += entropy
             slope_vR = slope_vR.to(scores_vR.dtype)
             if needed[0]:
@@ -78,15 +91,21 @@ class _LinearEntropySum(torch.autograd.Function):
         return (*scaled, None, None)
 
 
-def _entropy_and_slope(scores_vR: Tensor, codes_vM: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
-    """Summed entropy and its derivative by the scores: softmax less one-hot, 0 where ignored."""
+def entropy_and_slope(scores_vR: Tensor, codes_vM: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
+    """Summed entropy and its derivative by the scores: softmax less one-hot, 0 where ignored.
+
+    Scores of float32 or more are overwritten.
+    """
     dtype = torch.promote_types(scores_vR.dtype, torch.float32)
     scores_vMK = scores_vR.to(dtype).view(*codes_vM.shape, -1)
     counts_vM1 = (codes_vM != ignore).unsqueeze(2)
     target_vM1 = codes_vM.unsqueeze(2).masked_fill(~counts_vM1, 0)
-    log_sum_vM1 = scores_vMK.logsumexp(dim=2, keepdim=True)
-    entropy_vM1 = log_sum_vM1 - scores_vMK.gather(2, target_vM1)
-    slope_vMK = (scores_vMK - log_sum_vM1).exp_()
-    slope_vMK.scatter_add_(2, target_vM1, -torch.ones_like(log_sum_vM1))
+    at_target_vM1 = scores_vMK.gather(2, target_vM1)
+    top_vM1 = scores_vMK.amax(dim=2, keepdim=True)
+    power_vMK = scores_vMK.sub_(top_vM1).clamp_(min=_LEAST_EXPONENT).exp_()
+    sum_vM1 = power_vMK.sum(dim=2, keepdim=True)
+    entropy_vM1 = sum_vM1.log() + top_vM1 - at_target_vM1
+    slope_vMK = power_vMK.div_(sum_vM1)
+    slope_vMK.scatter_add_(2, target_vM1, -torch.ones_like(sum_vM1))
     slope_vMK.mul_(counts_vM1)
     return (entropy_vM1 * counts_vM1).sum(), slope_vMK.flatten(1)

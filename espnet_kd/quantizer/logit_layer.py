@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from espnet_kd.quantizer.quantizer import Quantizer
 
 _RELATIVE_RIDGE = 1e-3
+_LEAST_PROBABILITY = 1e-30
 _RELATIVE_RATE = 0.03
 """First learning rate relative to the weights' standard deviation."""
 
@@ -33,14 +34,25 @@ def fit_logit_layer(
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
         rows_B = torch.randint(len(x_TD), (min(batch, len(x_TD)),), generator=generator)
         rows_B = rows_B.to(x_TD.device)
-        with torch.set_grad_enabled(True):
-            logits = quantizer.logits(x_TD[rows_B]).flatten(0, 1)
-            loss = F.cross_entropy(logits, codes_TN[rows_B].flatten())
-            gradients = torch.autograd.grad(loss, parameters)
+        gradients = _gradients(quantizer, x_TD[rows_B], codes_TN[rows_B])
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
     optimizer.zero_grad()
+
+
+@torch.no_grad()
+def _gradients(quantizer: Quantizer, x_BD: Tensor, codes_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the mean cross-entropy of codes by weight and bias.
+
+    By hand: most probabilities of fitted layers are denormal numbers, whose products crawl.
+    """
+    slope_BNK = quantizer.logits(x_BD).softmax(dim=2)
+    slope_BNK = F.threshold_(slope_BNK, _LEAST_PROBABILITY, 0.0)
+    slope_BNK.scatter_add_(2, codes_BN.unsqueeze(2), -torch.ones_like(slope_BNK[..., :1]))
+    slope_BR = slope_BNK.flatten(1)
+    count = codes_BN.numel()
+    return (slope_BR.T @ x_BD).div_(count), slope_BR.sum(dim=0).div_(count)
 
 
 @torch.no_grad()

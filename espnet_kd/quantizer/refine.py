@@ -14,18 +14,13 @@ L codebooks of a group.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from espnet_kd.quantizer.centres import Centres
-from espnet_kd.quantizer.compiled import compiled_pass
+from espnet_kd.quantizer.compiled import compiled_search
 from espnet_kd.quantizer.levels import options_per_level
-
-Pass = Callable[[Centres, Tensor, Tensor], Tensor]
-"""One pass: (centres, products (B, R), codes (B, N)) -> codes (B, N)."""
 
 
 @torch.no_grad()
@@ -49,16 +44,18 @@ def refine(
             error (published: those of the last pass).
         compiled: use the compiled loop where there is one (CPU, float32, with numba).
     """
-    refine_once = (compiled_pass(centres) if compiled else None) or refine_pass
     codes_BN = codes_BN.clone()
     if iters == 0 or codes_BN.shape[0] == 0:
         return codes_BN
     products_BR = centres.products(x_BD)
+    search = compiled_search(centres) if compiled else None
+    if search is not None:
+        return search(centres, products_BR, codes_BN, iters, keep_best)
     best = _Best(centres, x_BD, codes_BN) if keep_best else None
     moving_M = torch.arange(len(codes_BN), device=codes_BN.device)
     for _ in range(iters):
         before_MN = codes_BN[moving_M]
-        after_MN = refine_once(centres, products_BR, before_MN)
+        after_MN = refine_pass(centres, products_BR, before_MN)
         changed_M = (after_MN != before_MN).any(dim=1)
         moving_M, products_BR = moving_M[changed_M], products_BR[changed_M]
         codes_BN[moving_M] = after_MN[changed_M]

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,10 @@ import transformers
 
 from espnet_kd.encoder.architectures import architecture
 from espnet_kd.encoder.config import LayerConfig
+from espnet_kd.losses import JointCodebookLoss
+from espnet_kd.quantizer import Quantizer, QuantizerConfig
+from espnet_kd.quantizer.kmeans import KMeansOptions
+from espnet_kd.quantizer.train import QuantizerTrainer
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 CONVS = [[32, 10, 5], *[[32, 3, 2]] * 4, *[[32, 2, 2]] * 2]
@@ -208,3 +213,82 @@ def test_transducer_losses_of_both_sides_are_one(load, run, monkeypatch):
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert losses[-1] >= losses[0]  # fewer paths
     assert figures["goals"] == {"loss and joiner, 2 × 10 s": 0.1}
+
+
+@pytest.fixture
+def multi_quantization(load, monkeypatch):
+    """Ours in the published package's clothes, so that the benchmarks run without it."""
+
+    class Theirs(Quantizer):
+        def __init__(self, dim, codebook_size, num_codebooks):
+            super().__init__(QuantizerConfig(dim, num_codebooks, codebook_size))
+
+    package = SimpleNamespace(
+        Quantizer=Theirs, QuantizerTrainer=QuantizerTrainer, JointCodebookLoss=JointCodebookLoss
+    )
+    monkeypatch.setitem(sys.modules, "multi_quantization", package)
+    return package
+
+
+BRIEF = KMeansOptions(lloyd_rounds=1, alternations=1, logit_steps=2)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_both_quantisers_give_the_same_codes(
+    load, run, multi_quantization, monkeypatch, request, device
+):
+    if device == "cuda":
+        request.getfixturevalue("card")
+    module = load("quantizer_encoding")
+    monkeypatch.setattr(module, "TRAINING_VECTORS", 300)
+    monkeypatch.setattr(module, "BRIEF", BRIEF)
+    few = ("--sizes", "6x2", "8x4", "--frames", "40", "--device", device)
+    _, figures = run("quantizer_encoding", *few)
+    assert [row["other_codes"] for row in figures["rows"]] == [0] * 12
+    assert figures["goals"] == {"6x2, 5 passes": 0.1, "8x4, 5 passes": 0.1}
+
+
+def test_other_codes_are_counted(load, run, multi_quantization, monkeypatch):
+    module = load("quantizer_encoding")
+    monkeypatch.setattr(module, "TRAINING_VECTORS", 300)
+    monkeypatch.setattr(module, "BRIEF", BRIEF)
+    encode = Quantizer.encode
+    multi_quantization.Quantizer.encode = lambda self, x, *args, **kwargs: encode(
+        self, x + (torch.arange(len(x)) < 7)[:, None] * 100, *args, **kwargs
+    )
+    _, figures = run("quantizer_encoding", "--sizes", "6x2", "--frames", "40")
+    assert {row["other_codes"] for row in figures["rows"]} <= {5, 6, 7}
+
+
+def test_trainers_of_both_sides_get_the_same_batches(load, run, multi_quantization, monkeypatch):
+    module = load("quantizer_training")
+    for name, value in {
+        "VECTORS": 300, "HELD_OUT": 50, "BATCH": 20, "OPTIONS": BRIEF, "BUDGET": 1e-9,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    _, figures = run("quantizer_training", "--sizes", "6x2")
+    theirs, schedule, ours = (row["errors"] for row in figures["rows"])
+    assert theirs == schedule != ours
+    assert figures["rows"][0]["updates"] == "8"
+
+
+def test_codebook_losses_of_both_sides_are_one(load, run, multi_quantization, monkeypatch):
+    module = load("codebook_loss")
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "FRAMES", 3)
+    few = ("--channels", "8", "--codebooks", "2", "3", "--dtype", "bfloat16")
+    _, figures = run("codebook_loss", *few)
+    losses = [row["loss"] for row in figures["rows"]]
+    assert len(losses) == 16
+    assert losses[0::2] == losses[1::2]
+    assert len(figures["goals"]) == 8
+
+
+@pytest.mark.parametrize("name", ["quantizer_encoding", "quantizer_training", "codebook_loss"])
+def test_without_the_published_package_nothing_fails(load, monkeypatch, capsys, name):
+    monkeypatch.setitem(sys.modules, "multi_quantization", None)
+    monkeypatch.setattr(sys, "argv", [name])
+    with pytest.raises(SystemExit) as end:
+        load(name).main()
+    assert end.value.code == 0
+    assert "pip install --no-deps multi_quantization" in capsys.readouterr().out

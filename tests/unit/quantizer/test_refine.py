@@ -79,13 +79,27 @@ def test_rows_that_stand_still_are_left_out_exactly(compiled):
     assert not torch.equal(step_by_step, codes_BN)
 
 
-def test_the_best_codes_are_kept_on_request():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_best_codes_are_kept_on_request(compiled):
     centres_NKD, x_BD, codes_BN = _problem(16, 16, rows=60)
-    centres = Centres.of(centres_NKD)
-    errors = [centres.square_error(x_BD, refine(centres, x_BD, codes_BN, i)) for i in range(6)]
-    assert bool((errors[5] > torch.stack(errors).amin(0)).any()), "a case where passes do harm"
-    best = refine(centres, x_BD, codes_BN, 5, keep_best=True)
-    torch.testing.assert_close(centres.square_error(x_BD, best), torch.stack(errors).amin(0))
+    centres, x_BD = Centres.of(centres_NKD.float()), x_BD.float()
+
+    def errors_of(iters, **options):
+        found = refine(centres, x_BD, codes_BN, iters, compiled=compiled, **options)
+        return centres.square_error(x_BD, found)
+
+    errors = torch.stack([errors_of(iters) for iters in range(6)])
+    assert bool((errors[5] > errors.amin(0)).any()), "a case where passes do harm"
+    torch.testing.assert_close(errors_of(5, keep_best=True), errors.amin(0))
+
+
+@pytest.mark.parametrize(("number", "size"), [(4, 64), (8, 256), (32, 16)])
+def test_five_passes_of_both_forms_agree(number, size):
+    """The compiled one updates its slopes from pass to pass and forgets centres out of use."""
+    centres_NKD, x_BD, codes_BN = _problem(number, size)
+    plain = refine(Centres.of(centres_NKD), x_BD, codes_BN, 5)
+    compiled = refine(Centres.of(centres_NKD.float()), x_BD.float(), codes_BN, 5)
+    assert torch.equal(compiled, plain)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
