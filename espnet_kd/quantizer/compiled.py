@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from espnet_kd.quantizer.centres import Centres
-from espnet_kd.quantizer.levels import options_per_level
+from espnet_kd.quantizer.levels import options_per_level, powers_of_two
 
 Array = Any  # numpy arrays in source that numba compiles
 
@@ -77,6 +77,8 @@ def compiled_search(
     """The compiled search, or None where it cannot serve these centres."""
     gram_RR = centres.gram_RR
     if gram_RR.device.type != "cpu" or gram_RR.dtype != torch.float32 or _loop() is None:
+        return None
+    if len(powers_of_two(centres.num_codebooks)) > 1:
         return None
     return _run
 

@@ -13,7 +13,7 @@ FRAMES_PER_HOUR = 50 * 3600
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Number and size of the codebooks; both are powers of two."""
+    """Number and size of the codebooks; published ones are powers of two, others work too."""
 
     dim: int
     """Width D of the vectors."""
@@ -34,14 +34,6 @@ class QuantizerConfig:
             )
             if value < least
         ]
-        problems += [
-            f"{name} is {value}; it must be a power of two (the search merges pairs of codebooks)"
-            for name, value in (
-                ("num_codebooks", self.num_codebooks),
-                ("codebook_size", self.codebook_size),
-            )
-            if value > 0 and value & (value - 1)
-        ]
         if problems:
             raise ConfigError("quantiser", problems)
 
@@ -51,7 +43,7 @@ class QuantizerConfig:
         if self.codebook_size > MAX_BYTE:
             return 0
         codes, size = 1, self.codebook_size
-        while size * size <= MAX_BYTE and 2 * codes <= self.num_codebooks:
+        while size * size <= MAX_BYTE and self.num_codebooks % (2 * codes) == 0:
             codes, size = 2 * codes, size * size
         return codes
 

@@ -14,10 +14,21 @@ def kept_options(codebook_size: int, codebooks: int) -> int:
     return kept
 
 
-def options_per_level(num_codebooks: int, codebook_size: int) -> list[int]:
-    """Options kept by groups of 1, 2, 4 ... N codebooks; 1 by the last."""
+def options_per_level(num_codebooks: int, codebook_size: int, *, last: bool = True) -> list[int]:
+    """Options kept by groups of 1, 2, 4 ... N codebooks, N a power of two.
+
+    Args:
+        num_codebooks: N.
+        codebook_size: centres of each.
+        last: whether nothing comes after these codebooks: then one option is kept in the end.
+    """
     levels, codebooks = [], 1
     while codebooks < num_codebooks:
         levels.append(kept_options(codebook_size, codebooks))
         codebooks *= 2
-    return [*levels, 1]
+    return [*levels, 1 if last else kept_options(codebook_size, codebooks)]
+
+
+def powers_of_two(number: int) -> list[int]:
+    """The powers of two that a number is the sum of, largest first: 13 = 8 + 4 + 1."""
+    return [1 << bit for bit in range(number.bit_length() - 1, -1, -1) if number >> bit & 1]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.errors import ConfigError
 from espnet_kd.quantizer.centres import Centres
 from espnet_kd.quantizer.config import QuantizerConfig
 from espnet_kd.quantizer.packing import CodesError, pack, unpack
@@ -170,7 +171,15 @@ class Quantizer(nn.Module):
 
         Codebook c has the sums of centres of codebooks 2c and 2c+1, its index is K times the
         first's plus the second's (the other way round than in a packed byte).
+
+        Raises:
+            ConfigError: an odd number of codebooks.
         """
+        if self.config.num_codebooks % 2:
+            raise ConfigError(
+                "quantiser",
+                [f"num_codebooks is {self.config.num_codebooks}; only an even number makes pairs"],
+            )
         config = QuantizerConfig(
             self.config.dim, self.config.num_codebooks // 2, self.config.codebook_size**2
         )

@@ -14,13 +14,16 @@ L codebooks of a group.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from espnet_kd.quantizer.centres import Centres
 from espnet_kd.quantizer.compiled import compiled_search
-from espnet_kd.quantizer.levels import options_per_level
+from espnet_kd.quantizer.levels import kept_options, options_per_level, powers_of_two
 
 
 @torch.no_grad()
@@ -81,19 +84,64 @@ class _Best:
         self.codes_BN[better_M] = codes_BN[better_M]
 
 
+class _Groups(NamedTuple):
+    """Groups of codebooks with the options that are left of each."""
+
+    cost_BGO: Tensor
+    """By how much each option makes the squared error grow."""
+
+    rows_BGOL: Tensor
+    """The centres of each option, numbers 0 ... R-1."""
+
+    old_BGL: Tensor
+    """The centres before the pass."""
+
+    def part(self, which: slice) -> _Groups:
+        """Some of the groups."""
+        return _Groups(*(tensor[:, which] for tensor in self))
+
+    def cheapest(self, kept: int) -> _Groups:
+        """The options of least cost, by rising cost."""
+        if kept >= self.cost_BGO.shape[2]:
+            return self
+        order_BGO = self.cost_BGO.argsort(dim=2, stable=True)[:, :, :kept]
+        chosen_BGOL = order_BGO.unsqueeze(3).expand(-1, -1, -1, self.rows_BGOL.shape[3])
+        return _Groups(
+            self.cost_BGO.gather(2, order_BGO), self.rows_BGOL.gather(2, chosen_BGOL), self.old_BGL
+        )
+
+
 def refine_pass(centres: Centres, products_BR: Tensor, codes_BN: Tensor) -> Tensor:
-    """One pass for many vectors at once, in plain torch."""
-    size = centres.codebook_size
-    levels = options_per_level(centres.num_codebooks, size)
+    """One pass for many vectors at once, in plain torch.
+
+    Published numbers of codebooks are powers of two. Others are cut into such blocks, 12 into 8 and
+    4; what the blocks end with is merged from the smallest one on.
+    """
+    size, number = centres.codebook_size, centres.num_codebooks
     old_BN = centres.rows(codes_BN)
-    cost_BGO = replacement_costs(centres, products_BR, codes_BN)
     every_R = torch.arange(products_BR.shape[1], device=codes_BN.device)
-    rows_BGOL = every_R.view(1, -1, size, 1).expand(len(codes_BN), -1, -1, -1)
-    cost_BGO, rows_BGOL = _cheapest(cost_BGO, rows_BGOL, levels[0])
-    for kept in levels[1:]:
-        cost_BGO, rows_BGOL = _merge(centres.gram_RR, cost_BGO, rows_BGOL, old_BN)
-        cost_BGO, rows_BGOL = _cheapest(cost_BGO, rows_BGOL, kept)
-    return rows_BGOL[:, 0, 0] - (old_BN - codes_BN)
+    rows_BNK1 = every_R.view(1, number, size, 1).expand(len(codes_BN), -1, -1, -1)
+    costs_BNK = replacement_costs(centres, products_BR, codes_BN)
+    singles = _Groups(costs_BNK, rows_BNK1, old_BN.unsqueeze(2))
+    blocks, start = [], 0
+    for length in powers_of_two(number):
+        kept = options_per_level(length, size, last=length == number)
+        blocks.append(_one_group(centres.gram_RR, singles.part(slice(start, start + length)), kept))
+        start += length
+    whole = blocks.pop()
+    while blocks:
+        merged = _merge(centres.gram_RR, blocks.pop(), whole)
+        whole = merged.cheapest(kept_options(size, merged.old_BGL.shape[2]) if blocks else 1)
+    return whole.rows_BGOL[:, 0, 0] - (old_BN - codes_BN)
+
+
+def _one_group(gram_RR: Tensor, groups: _Groups, kept: Sequence[int]) -> _Groups:
+    """Merge neighbours until one group is left; ``kept`` options of each before every merge."""
+    groups = groups.cheapest(kept[0])
+    for most in kept[1:]:
+        even, odd = groups.part(slice(0, None, 2)), groups.part(slice(1, None, 2))
+        groups = _merge(gram_RR, even, odd).cheapest(most)
+    return groups
 
 
 def replacement_costs(centres: Centres, products_BR: Tensor, codes_BN: Tensor) -> Tensor:
@@ -106,35 +154,27 @@ def replacement_costs(centres: Centres, products_BR: Tensor, codes_BN: Tensor) -
     return 2 * (slope_BNK - old_BN1) + centres.distance_NKK[which_N, codes_BN]
 
 
-def _cheapest(cost_BGO: Tensor, rows_BGOL: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    if kept >= cost_BGO.shape[2]:
-        return cost_BGO, rows_BGOL
-    order_BGO = cost_BGO.argsort(dim=2, stable=True)[:, :, :kept]
-    length = rows_BGOL.shape[3]
-    chosen_BGOL = order_BGO.unsqueeze(3).expand(-1, -1, -1, length)
-    return cost_BGO.gather(2, order_BGO), rows_BGOL.gather(2, chosen_BGOL)
-
-
-def _merge(
-    gram_RR: Tensor, cost_BGO: Tensor, rows_BGOL: Tensor, old_BN: Tensor
-) -> tuple[Tensor, Tensor]:
-    """All combinations of an option of group 2i with one of group 2i+1; the latter varies faster.
+def _merge(gram_RR: Tensor, left: _Groups, right: _Groups) -> _Groups:
+    """All combinations of an option of each left group with one of the right one beside it, which
+    varies faster.
 
     Their cost is the sum of both costs and twice the inner product of the two changes. A change is
     an option less the old choice, so its products are differences of products with the old choice
     as one more option.
     """
-    batch, groups, options, length = rows_BGOL.shape
-    old_BGL = old_BN.view(batch, groups, 1, length)
-    with_old = torch.cat([rows_BGOL, old_BGL], dim=2)
-    product = _sums_of_products(gram_RR, with_old[:, 0::2], with_old[:, 1::2])
+    with_old = [
+        torch.cat([one.rows_BGOL, one.old_BGL.unsqueeze(2)], dim=2) for one in (left, right)
+    ]
+    product = _sums_of_products(gram_RR, *with_old)
     product = product - product[:, :, -1:] - (product[..., -1:] - product[:, :, -1:, -1:])
-    cost = cost_BGO[:, 0::2].unsqueeze(3) + cost_BGO[:, 1::2].unsqueeze(2)
+    cost = left.cost_BGO.unsqueeze(3) + right.cost_BGO.unsqueeze(2)
     cost = cost + 2 * product[:, :, :-1, :-1]
-    shape = (batch, groups // 2, options, options, length)
-    left = rows_BGOL[:, 0::2].unsqueeze(3).expand(shape)
-    right = rows_BGOL[:, 1::2].unsqueeze(2).expand(shape)
-    return cost.flatten(2), torch.cat([left, right], dim=4).flatten(2, 3)
+    rows = [
+        left.rows_BGOL.unsqueeze(3).expand(*cost.shape, -1),
+        right.rows_BGOL.unsqueeze(2).expand(*cost.shape, -1),
+    ]
+    old_BGL = torch.cat([left.old_BGL, right.old_BGL], dim=2)
+    return _Groups(cost.flatten(2), torch.cat(rows, dim=4).flatten(2, 3), old_BGL)
 
 
 def _sums_of_products(gram_RR: Tensor, left_BGOL: Tensor, right_BGOL: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def with_gradients(loss_of, *leaves, fixed=()):
 
 
 def assert_same(found, wanted):
-    """Values to 1e-5; gradients to 1e-4, since k2's are 2e-5 from its own in float64 (ours 6e-7)."""
+    """Values to 1e-5; gradients to 1e-4: k2's are 2e-5 from its own in float64 (ours 6e-7)."""
     for one, other in zip(found, wanted, strict=True):
         atol = 1e-5 if one.dim() < 2 else 1e-4
         torch.testing.assert_close(one, other, rtol=1e-5, atol=atol)

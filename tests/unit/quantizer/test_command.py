@@ -75,7 +75,7 @@ def test_published_schedule_goes_on_where_it_was_interrupted(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bytes_per_frame", "3"], "power of two"),
+        (["--bytes_per_frame", "0"], "num_codebooks is 0"),
         (["--max_frames", "100"], "clusters"),
         (["--max_frames", "1"], "nothing to learn"),
         ([*PUBLISHED, "--batch_size", "1000"], "batch of 1000"),

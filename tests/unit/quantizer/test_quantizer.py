@@ -39,8 +39,22 @@ def test_size_of_an_hour():
 
 def test_sizes_are_checked_together():
     with pytest.raises(ConfigError) as error:
-        QuantizerConfig(0, 3, 100)
+        QuantizerConfig(0, 0, 1)
     assert len(error.value.problems) == 3
+
+
+def test_any_number_of_codebooks_encodes():
+    torch.manual_seed(0)
+    quantizer, x_BD = _quantizer(3, 20), torch.randn(64, 6)
+
+    def error(iters: int) -> float:
+        decoded_BD = quantizer.decode(quantizer.encode(x_BD, iters, keep_best=True))
+        return float((decoded_BD - x_BD).square().sum())
+
+    assert quantizer.encode(x_BD).shape == (64, 3)
+    assert error(3) < 0.9 * error(0)
+    with pytest.raises(ConfigError, match="only an even number makes pairs"):
+        quantizer.product()
 
 
 def test_large_codebooks_do_not_fit_bytes():

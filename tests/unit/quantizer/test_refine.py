@@ -10,7 +10,7 @@ from espnet_kd.quantizer.centres import Centres
 from espnet_kd.quantizer.levels import kept_options, options_per_level
 from espnet_kd.quantizer.refine import refine
 
-CASES = [(1, 16), (2, 2), (4, 4), (8, 16), (2, 64), (8, 32), (16, 16)]
+CASES = [(1, 16), (2, 2), (4, 4), (8, 16), (2, 64), (8, 32), (16, 16), (3, 16), (6, 10), (7, 20)]
 
 
 def _problem(number: int, size: int, rows: int = 24) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,21 +36,38 @@ def _slow_pass(centres_NKD: Tensor, x_D: Tensor, codes: list[int]) -> list[int]:
         ]
         for n in range(len(codes))
     ]
-    while len(groups) > 1 or len(groups[0]) > 1:
+    # Blocks of a power of two each, 6 = 4 + 2; then the smaller ones join the larger ones.
+    lengths = [length for length in (16, 8, 4, 2, 1) if len(codes) & length]
+    blocks = []
+    for length in lengths:
+        last = 1 if length == len(codes) else kept_options(size, length)
+        blocks.append(_slow_block(groups[:length], error_D, size, last))
+        groups = groups[length:]
+    while len(blocks) > 1:
+        both = _slow_merge(*blocks[-2:], error_D)
+        last = 1 if len(blocks) == 2 else kept_options(size, len(both[0][2]))
+        blocks[-2:] = [sorted(both, key=lambda option: option[0])[:last]]
+    return blocks[0][0][2]
+
+
+def _slow_merge(left, right, error_D):
+    return [
+        (float((error_D + da + db).square().sum()), da + db, ka + kb)
+        for _, da, ka in left
+        for _, db, kb in right
+    ]
+
+
+def _slow_block(groups, error_D, size: int, last: int):
+    while len(groups) > 1 or len(groups[0]) > last:
         width = kept_options(size, len(groups[0][0][2]))
         if len(groups[0]) > width or len(groups) == 1:
-            keep = width if len(groups) > 1 else 1
+            keep = width if len(groups) > 1 else last
             groups = [sorted(group, key=lambda option: option[0])[:keep] for group in groups]
             continue
-        groups = [
-            [
-                (float((error_D + da + db).square().sum()), da + db, ka + kb)
-                for _, da, ka in left
-                for _, db, kb in right
-            ]
-            for left, right in zip(groups[0::2], groups[1::2], strict=True)
-        ]
-    return groups[0][0][2]
+        pairs = zip(groups[0::2], groups[1::2], strict=True)
+        groups = [_slow_merge(left, right, error_D) for left, right in pairs]
+    return groups[0]
 
 
 @pytest.mark.parametrize(("number", "size"), CASES)
