@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,9 +39,10 @@ PASSES = (0, 2, 5)
 class Contest:
     """One size: makes trainers, lets them run, and keeps what they have learnt."""
 
-    def __init__(self, size: str, package: Any, place: Place) -> None:
-        self.config, self.package, self.place = mvq.config_of(size), package, place
-        self.x_TD = place.put(mvq.vectors(VECTORS, self.config.dim, 1))
+    def __init__(self, size: str, package: Any, place: Place, count: int) -> None:
+        self.size, self.package, self.place = size, package, place
+        self.config = mvq.config_of(size)
+        self.x_TD = place.put(mvq.vectors(count, self.config.dim, 1))
         self.held_out_TD = place.put(mvq.vectors(HELD_OUT, self.config.dim, 2))
         self.learnt: dict[str, Quantizer] = {}
 
@@ -88,24 +89,26 @@ class Contest:
 
     def _batch(self, update: int) -> Tensor:
         generator = torch.Generator().manual_seed(update)
-        rows_B = torch.randint(VECTORS, (BATCH,), generator=generator)
+        rows_B = torch.randint(len(self.x_TD), (BATCH,), generator=generator)
         return self.x_TD[rows_B.to(self.x_TD.device)]
 
 
-def rows_of(size: str, package: Any, place: Place, budget: float) -> list[dict[str, Any]]:
-    """Ours, theirs for a multiple of its time, and their schedule in our form."""
-    contest = Contest(size, package, place)
+def rows_of(contest: Contest, trainers: Sequence[str], budget: float) -> list[dict[str, Any]]:
+    """Ours, and trainers in a multiple of its time."""
+    place = contest.place
     # What compiles or loads once is no training.
     Quantizer(contest.config).to(place.home).eval().encode(contest.held_out_TD[:16], 1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     clocks = {mvq.OURS: _once(place, contest.k_means)}
     updates = contest.updates_within(budget * clocks[mvq.OURS].median)
-    for name in (mvq.ANCHOR, SCHEDULE):
+    for name in trainers:
         trainer = contest.trainer(name, updates)
         clocks[name] = _once(place, partial(contest.run, name, trainer, updates))
     rows = []
-    for name in (mvq.ANCHOR, SCHEDULE, mvq.OURS):
+    for name in (*trainers, mvq.OURS):
         peak = float("nan")  # of a process that trains all three it would mean nothing
-        one = common.row(f"{size}, held out", name, clocks[name], clocks[mvq.ANCHOR], peak)
+        case = f"{contest.size}, held out"
+        one = common.row(case, name, clocks[name], clocks[mvq.ANCHOR], peak)
         count = "" if name == mvq.OURS else str(2 * updates)
         rows.append({**one, "updates": count, "errors": contest.errors(name)})
     common.tell(rows)
@@ -119,12 +122,20 @@ def _once(place: Place, work: Callable[[], None]) -> Any:
 def main() -> None:
     """Train at all sizes that are asked for; our own training is judged by its time."""
     options = mvq.parser(common.parser(__doc__), SIZES)
+    options.add_argument("--vectors", type=int, help=f"to learn from, by default {VECTORS}")
+    options.add_argument(
+        "--without_schedule", action="store_true", help="leave out our form of the trainer"
+    )
     options.add_argument(
         "--budget", type=float, default=BUDGET, help="time of theirs in times of ours"
     )
     args = options.parse_args()
     package, place = mvq.published(), mvq.place_of(args)
-    rows = [row for size in args.sizes for row in rows_of(size, package, place, args.budget)]
+    trainers = (mvq.ANCHOR,) if args.without_schedule else (mvq.ANCHOR, SCHEDULE)
+    rows = []
+    for size in args.sizes:
+        contest = Contest(size, package, place, args.vectors or VECTORS)
+        rows += rows_of(contest, trainers, args.budget)
     goals = {f"{size}, held out": GOAL for size in args.sizes}
     columns = {"updates": "updates", "error, 0 / 2 / 5 passes": "errors"}
     common.show(rows, goals, place, args.json, judged=mvq.OURS, columns=columns)
