@@ -73,6 +73,27 @@ def test_missing_scores_name_the_stage(recipe, words, tmp_path, monkeypatch):
         script(recipe, "collect").main()
 
 
+def test_mvq_is_scored_and_measured_without_its_head(tmp_path, monkeypatch):
+    (tmp_path / "text").write_text("u1 ONE TWO\nu2 THREE FOUR\n")
+    states = {"encoder.w": torch.zeros(3, 5), "am_proj.weight": torch.zeros(7)}
+    states |= {"codebook_loss.linear2_bias": torch.zeros(9), "num_updates": torch.tensor(4)}
+    arguments = ["collect.py", "--seed_dir", str(tmp_path), "--seed", "1", "--corpus", "x"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--reference", str(tmp_path / "text")])
+    collect = script("mvq1", "collect").main
+    with pytest.raises(SystemExit, match=r"mvq.*run ./run.sh --stage 5"):
+        collect()
+    for name, words in (("mvq", "ONE TWO"), ("no_codes", "ONE")):
+        found = tmp_path / "decode" / name / "1best_recog"
+        found.mkdir(parents=True)
+        (found / "text").write_text(f"u1 {words}\nu2 THREE FOUR\n")
+        (tmp_path / name).mkdir()
+        torch.save(states, tmp_path / name / "valid.loss.ave.pth")
+    collect()
+    runs = {name: load_run(tmp_path / "results" / f"{name}.json") for name in ("mvq", "no_codes")}
+    assert [run.scores[0].value for run in runs.values()] == [0.0, 25.0]
+    assert {run.profile["parameters"]["total"] for run in runs.values()} == {15}
+
+
 def test_check_lists_all_problems(tmp_path, monkeypatch, capsys):
     arguments = ["check.py", "--corpus", "digits:/nowhere", "--min_free_gb", "1e9"]
     arguments += ["--packages", "torch", "no-such-package"]
