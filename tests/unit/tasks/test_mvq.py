@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder.layer import TransformerLayer
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.tasks.codes import codes_of_frames
-from espnet_kd.tasks.layer_tap import LayerTap
+from espnet_kd.tasks.layer_tap import LayerTap, layers_of
 from espnet_kd.tasks.mvq_options import MVQConfig
 
 
@@ -69,6 +70,24 @@ def test_a_tap_takes_a_module_by_name_and_refuses_what_is_not_there() -> None:
         LayerTap(encoder, 0, "layer.0")
     with pytest.raises(ConfigError, match="layers of Linear are not found"):
         LayerTap(nn.Linear(1, 1), 0)
+
+
+def test_a_tap_finds_the_layers_of_encoders_of_ours() -> None:
+    from tiny_models import tiny_student
+
+    from espnet_kd.tasks.asr_encoder import KDStudentEncoder
+
+    torch.manual_seed(0)
+    encoder = KDStudentEncoder(1, config=tiny_student().to_dict()).eval()
+    assert [type(layer) for layer in layers_of(encoder)] == [TransformerLayer] * 3
+    taps = [LayerTap(encoder, layer) for layer in (0, 2)]
+    speech_BS, lengths_B = torch.randn(2, 4000), torch.tensor([4000, 3000])
+    encoder(speech_BS, lengths_B)
+    outputs = encoder.encoder(speech_BS, lengths_B).layer_outputs
+    for tap, layer in zip(taps, (0, 2), strict=True):
+        frames_BTC, frame_lengths_B = tap.frames()
+        assert torch.allclose(frames_BTC, outputs[layer][:, : frames_BTC.shape[1]], atol=1e-6)
+        assert frame_lengths_B.max() == frames_BTC.shape[1]
 
 
 def test_a_layer_of_another_frame_rate_is_refused() -> None:
