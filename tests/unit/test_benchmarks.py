@@ -167,7 +167,7 @@ def small_whispers(load, monkeypatch):
     monkeypatch.setitem(whispers.SHAPES, "tiny", whispers.Shape(16, 2, 2))
 
 
-@pytest.mark.parametrize(("device", "encoder"), [("cpu", "shared"), ("cuda", "own")])
+@pytest.mark.parametrize(("device", "encoder"), [("cpu", "found"), ("cuda", "own")])
 def test_whisper_steps_of_both_sides_have_one_loss(
     load, run, small_whispers, monkeypatch, request, device, encoder
 ):
