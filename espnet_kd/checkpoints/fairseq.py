@@ -1,6 +1,7 @@
 """``.pt`` files of fairseq (HuBERT, wav2vec 2.0) and Microsoft (WavLM), read without fairseq.
 
-All three share one layout of names; the students of the Recycle-and-Distill repository do too.
+All three share one layout of names; the students of the Recycle-and-Distill repository do too. Of
+fine-tuned files the encoder is read; ``fairseq_ctc`` has their CTC projection.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from espnet_kd.checkpoints.fairseq_ctc import encoder_part, is_fine_tuned
 from espnet_kd.checkpoints.names import NameTable
 from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
@@ -87,6 +89,8 @@ def from_content(content: Any, source: str, overrides: Mapping[str, Any]) -> Spe
     """Build from an unpickled file; the configuration comes from its ``cfg`` or ``args``."""
     if not isinstance(content, Mapping) or "model" not in content:
         raise CheckpointError(f"{source} has no `model`: it is not a fairseq or WavLM checkpoint")
+    if is_fine_tuned(content):
+        content = encoder_part(content, source)
     options, task = _options(content, source)
     weights = as_weights(content["model"], source)
     config = config_from_options(options, weights, source, normalize=bool(task.get("normalize")))
