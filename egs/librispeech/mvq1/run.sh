@@ -297,6 +297,7 @@ if stage 2 "Tokens, speeds, codes, statistics" \
     streams_with_text
     made_of=$(sum_of "$train/wav.scp" "$conf")
     once "$stats/stats" "$python" -m espnet_kd.bin.mvq_transducer_train --config "$conf" \
+        --kd_conf enable_distillation=false --kd_conf distillation_layer=-1 \
         --collect_stats true --normalize none --ngpu 0 --num_workers "$num_workers" "${words[@]}" \
         --train_shape_file "$stats/train.keys" --valid_shape_file "$stats/valid.keys" \
         --output_dir "$stats/stats"
@@ -314,10 +315,7 @@ if stage 3 "Train $system" \
         "$accum batch(es) per update"
     if $enable_distillation; then
         need "$codes/codes.scp" 2 "the codes"
-        words+=(--train_data_path_and_name_and_type "$codes/codes.scp,codes,kaldi_ark"
-            --kd_conf "num_codebooks=$num_codebooks"
-            --kd_conf "distillation_layer=$distillation_layer"
-            --kd_conf "codebook_loss_scale=$codebook_loss_scale")
+        words+=(--train_data_path_and_name_and_type "$codes/codes.scp,codes,kaldi_ark")
     fi
     ((context_size == 1)) ||
         words+=(--decoder kd_stateless --decoder_conf "context_size=$context_size")
@@ -331,6 +329,8 @@ if stage 3 "Train $system" \
         --train_shape_file "$train/utt2num_samples" --valid_shape_file "$valid/utt2num_samples"
         --normalize_conf "stats_file=$stats/stats/train/feats_stats.npz"
         --kd_conf "enable_distillation=$enable_distillation"
+        --kd_conf "num_codebooks=$num_codebooks" --kd_conf "distillation_layer=$distillation_layer"
+        --kd_conf "codebook_loss_scale=$codebook_loss_scale"
         --model_conf "$loss.prune_range=$prune_range" --model_conf "$loss.lm_scale=$lm_scale"
         --model_conf "$loss.am_scale=$am_scale"
         --model_conf "$loss.simple_loss_scaling=$simple_loss_scale"
