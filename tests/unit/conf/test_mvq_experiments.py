@@ -16,8 +16,9 @@ FILES = sorted((Path(__file__).resolve().parents[3] / "conf" / "mvq").glob("*.ya
 EPOCHS = {"100h": 20, "960h": 30}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def parser() -> argparse.ArgumentParser:
+    """A new one each time: reading a file changes a parser's defaults."""
     return MVQTransducerTask.get_parser()
 
 

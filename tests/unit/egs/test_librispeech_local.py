@@ -61,7 +61,7 @@ def test_more_gpus_than_utterances():
 
 
 @pytest.mark.parametrize(
-    "config", sorted((ROOT / "conf").glob("[ams]*/*_*h.yaml")), ids=lambda path: path.stem
+    "config", sorted((ROOT / "conf").glob("[ams][art]*/*_*h.yaml")), ids=lambda path: path.stem
 )
 def test_every_experiment_has_a_plan_and_a_published_row(config, monkeypatch, capsys):
     call(script("batch_plan", ARMHUBERT), monkeypatch, "--config", config, "--processes", 8)

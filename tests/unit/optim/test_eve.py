@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -75,7 +76,7 @@ def test_goes_on_from_its_state() -> None:
     eve = Eve([whole], lr=0.01)
     for number, gradient in enumerate(gradients):
         if number == 3:
-            rest, state = torch.nn.Parameter(whole.detach().clone()), eve.state_dict()
+            rest, state = map(copy.deepcopy, (whole, eve.state_dict()))
             resumed = Eve([rest], lr=0.5)
             resumed.load_state_dict(state)
         whole.grad = gradient.clone()
