@@ -1,8 +1,8 @@
 """fairseq's fine-tuned files (``hubert_ctc``, ``wav2vec_ctc``): an encoder with a CTC projection.
 
 The encoder's weights are under ``w2v_encoder.w2v_model.``, its options in ``w2v_args`` of the
-``model`` block; the projection is ``w2v_encoder.proj``. Folders of Hugging Face's ``...ForCTC`` keep
-theirs as ``lm_head``.
+``model`` block; the projection is ``w2v_encoder.proj``. Folders of Hugging Face's ``...ForCTC``
+have it as ``lm_head``.
 
 Shapes: V labels, D width.
 """

@@ -151,9 +151,7 @@ class Eden(AbsBatchStepScheduler):
         warmup_batches: float = 0.0,
         warmup_start: float = 0.5,
     ) -> None:
-        self.schedule = EdenSchedule(
-            optimizer, lr_batches, lr_epochs, warmup_batches, warmup_start
-        )
+        self.schedule = EdenSchedule(optimizer, lr_batches, lr_epochs, warmup_batches, warmup_start)
 
     def start_epoch(self, epoch: int) -> None:
         """Training of ``epoch`` (from 1) begins."""

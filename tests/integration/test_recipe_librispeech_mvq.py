@@ -48,7 +48,11 @@ def command(root: Path, python: Path, *options: str) -> list[str]:
         "num_workers": 0, "nj": 2, "beam_size": 1, "proof_tolerance": 1000,
         "quantizer_args": "--alternations 1 --logit_steps 2",
     }  # fmt: skip
-    return [str(RECIPE / "run.sh"), *(f"--{name}={value}" for name, value in values.items()), *options]
+    return [
+        str(RECIPE / "run.sh"),
+        *(f"--{name}={value}" for name, value in values.items()),
+        *options,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +170,10 @@ def test_published_codes_and_the_baseline(root: Path, finished: str, run: Run) -
         (("--quantizer_method", "magic"), "choose kmeans or published"),
         (("--max_duration", "4.5"), "are whole seconds"),
         (("--stage", "3", "--vocab_size", "30"), "(the statistics), which stage 2 makes"),
-        (("--stage", "3", "--codebook-loss-scale", "-1", "--tag", "bad"), "codebook_loss_scale is -1"),
+        (
+            ("--stage", "3", "--codebook-loss-scale", "-1", "--tag", "bad"),
+            "codebook_loss_scale is -1",
+        ),
         (("--stage", "4", "--tag", "new"), "(the end of the training), which stage 3 makes"),
         (("--stage", "2", "--vocab_size", "3000"), "--vocab_size 3000: "),
         (("--stage", "8", "--stop_stage", "8"), "stage 8 needs --hf_repo"),

@@ -13,7 +13,7 @@ from tests.integration.toy_librispeech import CONV, ROOT
 
 SPLITS = {"train-clean-100": 8, "dev-clean": 2, "dev-other": 1, "test-clean": 2, "test-other": 2}
 SECONDS = 1.0
-LETTERS = "| E T A O N I H S R D L U M W C F G Y P B V K ' X J Q Z".split()
+LETTERS = "|ETAONIHSRDLUMWCFGYPBVK'XJQZ"
 
 
 def make_speech(root: Path) -> None:
@@ -96,5 +96,7 @@ def make_published_codes(folder: Path, speeds: tuple[float, ...], codebooks: int
                 field = {"array": array, "temporal_dim": 0, "frame_shift": 0.02, "start": 0}
                 custom = {"codebook_indexes": field}
                 rows.append({"id": cut, "start": 0, "duration": seconds, "custom": custom})
-    with gzip.open(folder / "with_codebook_indexes-train.jsonl.gz", "wt") as stream:
+    with gzip.open(
+        folder / "with_codebook_indexes-librispeech-cuts_train-clean-100.jsonl.gz", "wt"
+    ) as stream:
         stream.writelines(json.dumps(row) + "\n" for row in rows)

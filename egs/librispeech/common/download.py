@@ -59,8 +59,8 @@ FAIRSEQ = {
     "hubert_xtralarge_ll60k_finetune_ls960": f"{_HUBERT}/hubert_xtralarge_ll60k_finetune_ls960.pt",
 }
 LABELS = "https://dl.fbaipublicfiles.com/fairseq/wav2vec/dict.ltr.txt"
-CODES = {"hubert_xtralarge_ll60k_finetune_ls960": f"Zengwei/{_XL_CODES}"}
-"""Repositories of codes: layer 36, 8 codebooks, train-clean-100 (and more) at three speeds."""
+CODES = {"hubert_xtralarge_ll60k_finetune_ls960": f"marcoyang/{_XL_CODES}"}
+"""Repositories of codes on the hub: layer 36, 8 codebooks, the training splits at three speeds."""
 
 
 def unpack(archive: Path, inside: str, target: Path) -> None:
@@ -129,23 +129,22 @@ def labels(args: argparse.Namespace) -> None:
 
 
 def codes(args: argparse.Namespace) -> None:
-    """Manifests and HDF5 files that icefall's authors extracted, as the hub lists them."""
-    repository = CODES.get(args.name, "")
-    if not repository and not args.url:
+    """Manifests and HDF5 files of the splits that icefall's authors extracted."""
+    if args.name not in CODES:
         raise FetchError(f"no codes of {args.name} were published; there are: {', '.join(CODES)}")
-    repository = args.url or repository
-    revision = args.revision or "main"
+    hub, repository, revision = args.url or HUB, CODES[args.name], args.revision or "main"
     listing = args.out / ".files.json"
-    fetch(f"{HUB}/api/models/{repository}/revision/{revision}", listing)
+    fetch(f"{hub}/api/models/{repository}/revision/{revision}", listing)
     names = [item["rfilename"] for item in json.loads(listing.read_text())["siblings"]]
-    wanted = [name for name in names if name.endswith((".jsonl.gz", ".h5"))]
-    if not wanted:
-        raise FetchError(f"{HUB}/{repository} has no manifests and HDF5 files")
-    for name in wanted:
-        target = args.out / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise FetchError(f"{repository} names {name}, which is outside of its folder")
-        fetch(f"{HUB}/{repository}/resolve/{revision}/{name}", target)
+    for split in args.splits:
+        part = split.removeprefix("train-")
+        wanted = [n for n in names if part in n and n.endswith((".jsonl.gz", ".h5"))]
+        if not wanted:
+            raise FetchError(f"{hub}/{repository} has no manifest or HDF5 file of {split}")
+        for name in wanted:
+            if Path(name).name != name:
+                raise FetchError(f"{repository} names {name}, which is not a file of its folder")
+            fetch(f"{hub}/{repository}/resolve/{revision}/{name}", args.out / name)
 
 
 def main() -> None:

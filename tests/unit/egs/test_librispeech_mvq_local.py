@@ -141,9 +141,20 @@ def test_published_figures_beside_ours() -> None:
 
 def test_what_only_trains_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export = script("export_model")
-    states = {"encoder.w": torch.ones(3), "codebook_loss.w": torch.ones(5), "am_proj.w": torch.ones(2)}
+    states = {
+        "encoder.w": torch.ones(3),
+        "codebook_loss.w": torch.ones(5),
+        "am_proj.w": torch.ones(2),
+    }
     torch.save(states, tmp_path / "1epoch.pth")
-    words = ["x", tmp_path / "1epoch.pth", "--out", tmp_path / "m.pth", "--json", tmp_path / "m.json"]
+    words = [
+        "x",
+        tmp_path / "1epoch.pth",
+        "--out",
+        tmp_path / "m.pth",
+        "--json",
+        tmp_path / "m.json",
+    ]
     monkeypatch.setattr("sys.argv", list(map(str, words)))
     export.main()
     assert list(torch.load(tmp_path / "m.pth")) == ["encoder.w"]

@@ -46,7 +46,11 @@ def transcript(logits_TV: Tensor, labels: list[str]) -> str:
 
 @torch.inference_mode()
 def transcribe(
-    folder: Path, encoder: SpeechEncoder, head: nn.Linear, labels: list[str], args: argparse.Namespace
+    folder: Path,
+    encoder: SpeechEncoder,
+    head: nn.Linear,
+    labels: list[str],
+    args: argparse.Namespace,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Transcripts of the folder's first utterances, and what the teacher makes of them."""
     data = read_kaldi_dir(folder, need_text=True)
@@ -71,9 +75,10 @@ def judge(rates: dict[str, float], expected: list[float], most: float) -> str:
     if not wrong:
         return ""
     return (
-        f"the teacher is not computed as it was trained ({'; '.join(wrong)}). Are these its weights, "
-        "its dictionary and 16 kHz speech, and does its configuration normalise waveforms as its "
-        "training did? Its codes would teach little; --proof_tolerance 100 goes on all the same"
+        f"the teacher is not computed as it was trained ({'; '.join(wrong)}). Are these its "
+        "weights, its dictionary and 16 kHz speech, and does its configuration normalise waveforms "
+        "as its training did? Its codes would teach little; --proof_tolerance 100 goes on all the "
+        "same"
     )
 
 
@@ -96,7 +101,7 @@ def main() -> None:
         if len(labels) != head.out_features:
             raise CheckpointError(
                 f"{args.dictionary} has {len(labels)} labels with the special ones, the "
-                f"projection of {args.head} {head.out_features}; it is the dictionary of another model"
+                f"projection of {args.head} {head.out_features}: it is another model's dictionary"
             )
         head, rates = head.to(args.device), {}
         for folder in args.data:
