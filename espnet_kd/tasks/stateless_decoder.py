@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from espnet_kd.errors import ConfigError
 
 
-class KDStatelessDecoder(StatelessDecoder):  # type: ignore[misc]
+class KDStatelessDecoder(StatelessDecoder):
     """Embeddings of the last labels, weighed channel by channel, then rectified.
 
     Args:
@@ -46,7 +46,8 @@ class KDStatelessDecoder(StatelessDecoder):  # type: ignore[misc]
         """Decode all prefixes at once: (B, U) labels that begin with blank give (B, U, D)."""
         x_BUD: Tensor = super().forward(labels)
         padded_BDU = nn.functional.pad(x_BUD.transpose(1, 2), (self.context_size - 1, 0))
-        return self.conv(padded_BDU).relu().transpose(1, 2)
+        y_BUD: Tensor = self.conv(padded_BDU).relu().transpose(1, 2)
+        return y_BUD
 
     def score(self, label_sequence: list[int], states: Any = None) -> tuple[Tensor, None]:
         """Decode one hypothesis: (1, D)."""
@@ -61,4 +62,5 @@ class KDStatelessDecoder(StatelessDecoder):  # type: ignore[misc]
         filling = [self.embed_pad] * self.context_size
         rows = [[*filling, *sequence][-self.context_size :] for sequence in sequences]
         labels_HU = torch.tensor(rows, dtype=torch.long, device=self.device)
-        return self.conv(self.embed(labels_HU).transpose(1, 2)).relu().squeeze(2)
+        y_HD: Tensor = self.conv(self.embed(labels_HU).transpose(1, 2)).relu().squeeze(2)
+        return y_HD

@@ -183,3 +183,13 @@ def test_wrong_options(prepared: str, run: Run, options: tuple[str, ...], messag
     result = run(*options)
     assert result.returncode != 0
     assert message in result.stdout
+
+
+def test_other_codes_are_not_taken_for_the_same(root: Path, finished: str, run: Run) -> None:
+    """Another seed makes another quantiser, whose codes an old training must not go on with."""
+    result = run("--stage", "2", "--stop_stage", "3", "--seed", "1")
+    assert result.returncode == 1
+    codes = root / "exp" / "vq" / f"{TEACHER}_layer2_cb2" / f"codes_{TRAIN_SET}"
+    assert f"the old one is now {codes}.old" in result.stdout
+    assert "was trained on other speech, tokens or codes: remove it" in result.stdout
+    assert (codes.with_name(f"{codes.name}.old") / "codes.scp").is_file()

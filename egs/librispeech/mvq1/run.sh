@@ -9,15 +9,15 @@
 #   ./run.sh --stage 3 --codebook_loss_scale 0.01 --tag s0.01    # another scale, another folder
 #   ./run.sh --teacher FILE.pt --librispeech DIR --ngpu 0        # own teacher, own speech, CPU
 #
-# On any number of GPUs an update sees 2400 s of speech, 300 s on each of the 8 GPUs that the script of
-# the published results names. What was started goes on where it stopped; only stages 0, 1 and 2 use
-# the network, and only for what is not there.
+# On any number of GPUs an update sees 2400 s of speech: 300 s on each of the 8 GPUs that the script
+# of the published results names. What was started goes on where it stopped; only stages 0, 1 and 2
+# use the network, and only for what is not there.
 #
 # Different from icefall: ESPnet's conformer blocks (no bypass of layers, no balancers, no scaled
-# weights; layers are dropped at the published rate, and the learning rate rises over the 3000 updates
-# that bypass the published model's); features are normalised; tokens are made of the training set's
-# transcripts; the search is ESPnet's maes; the ten epochs that are averaged are those of the lowest
-# validation loss; MUSAN noise only with --noise_scp.
+# weights; layers are dropped at the published rate, and the learning rate rises over the 3000
+# updates in which the published model bypasses its layers); features are normalised; tokens are made
+# of the training set's transcripts; the search is ESPnet's maes; the ten epochs that are averaged are
+# those of the lowest validation loss; MUSAN noise only with --noise_scp.
 #
 # Cost with the defaults: 35 GB of disk (960 h: 220 GB). Codes of 100 hours at three speeds took the
 # authors 3 hours on two A100 (960 h: ten times that); the training has not been timed.
@@ -129,124 +129,7 @@ if $enable_distillation && ! $use_extracted_codebook; then needs_teacher=true; f
 teacher_file=${teacher:-downloads/teachers/$teacher_name.pt}
 dictionary=${dictionary:-downloads/teachers/dict.ltr.txt}
 
-sum_of() { # FILE...: their contents, in a word
-    cat "$@" | cksum | tr ' ' '-'
-}
-
-once() { # FOLDER COMMAND...: run it unless it ended well before, with a log beside FOLDER
-    local folder=$1
-    shift
-    if is_done "$folder.done" "$@" "${made_of:-}"; then return; fi
-    mkdir -p "$(dirname "$folder")"
-    rotate "$folder.log"
-    attended ${train_cmd} "$folder.log" "$@"
-    mark_done "$folder.done" "$@" "${made_of:-}"
-}
-
-prove_wer() { # greedy CTC decoding of the test sets by the teacher
-    local expect=() device=cpu proof
-    if [ "$teacher_name" != hubert_xtralarge_ll60k_finetune_ls960 ]; then
-        if [ "$teacher_name" = hubert_xtralarge_ll60k ] || [ ! -f "$dictionary" ]; then
-            say "    $teacher_name: not fine-tuned, or no --dictionary: its WER is not known"
-            return
-        fi
-    else
-        expect=(--expect 2.04 3.71)
-    fi
-    ((ngpu == 0)) || device=cuda
-    proof=("$python" local/prove_ctc.py "$teacher_dir" --head "$teacher_file"
-        --dictionary "$dictionary" --data "$datadir/test-clean" "$datadir/test-other"
-        "${expect[@]}" --tolerance "$proof_tolerance" --num_utts "$proof_utts" --device "$device"
-        --json "$exp/teacher_wer.json")
-    if ! is_done "$exp/.done_proof" "${proof[@]}" "$(sum_of "$teacher_dir/config.json")"; then
-        attended "${proof[@]}"
-        mark_done "$exp/.done_proof" "${proof[@]}" "$(sum_of "$teacher_dir/config.json")"
-    fi
-}
-
-own_codes() { # vectors -> quantiser -> codes
-    local common_words teacher_sum device=cpu
-    need "$teacher_dir/config.json" 0 "the teacher"
-    teacher_sum=$(sum_of "$teacher_dir/config.json")
-    ((ngpu == 0)) || device=cuda
-    common_words=(--teacher "$teacher_dir" --layer "$embedding_layer" --ngpu "$ngpu"
-        --normalize "$teacher_normalize")
-    made_of=$teacher_sum-$(sum_of "$datadir/train-clean-100/wav.scp")
-    once "$vq/embeddings" "$python" -m espnet_kd.bin.extract_codebook_indexes \
-        --data "$datadir/train-clean-100" --num_utts "$num_utts" --out "$vq/embeddings" \
-        "${common_words[@]}"
-    split_words more "$quantizer_args"
-    made_of=$(sum_of "$vq/embeddings.done")
-    once "$vq/quantizer" "$python" -m espnet_kd.bin.train_quantizer \
-        --embeddings "$vq/embeddings/embeddings.scp" --out "$vq/quantizer" \
-        --bytes_per_frame "$num_codebooks" --method "$quantizer_method" --seed "$seed" \
-        --device "$device" "${more[@]}"
-    split_words more "$extract_args"
-    made_of=$teacher_sum-$(sum_of "$vq/quantizer/config.json" "$train/wav.scp")
-    once "$codes" "$python" -m espnet_kd.bin.extract_codebook_indexes --data "$train" \
-        --quantizer "$vq/quantizer" --out "$codes" "${common_words[@]}" "${more[@]}"
-}
-
-extracted_codes() { # those of others
-    local source=${codes_dir:-downloads/codes/$teacher_model_id} manifests=() pattern
-    if [ -z "$codes_dir" ]; then
-        # shellcheck disable=SC2086
-        "$python" $common/download.py codes --name "$teacher_model_id" --out "$source" \
-            --splits $train_splits
-    fi
-    [ -d "$source" ] || die "--codes_dir $source: no such folder"
-    # Unquoted patterns would be expanded here.
-    set -f
-    for pattern in ${codes_manifests:-${train_splits//train-/*}}; do
-        [ -n "$codes_manifests" ] || pattern+="*.jsonl.gz"
-        manifests+=("$source/$pattern")
-    done
-    set +f
-    made_of=$(sum_of "$train/wav.scp")
-    once "$codes" "$python" -m espnet_kd.bin.import_codebook_indexes \
-        --manifest "${manifests[@]}" --storage_dir "$source" --data "$train" \
-        --out "$codes"
-}
-
-streams_with_text() { # "words": both sets for the trainer, with codes in training
-    local part folder
-    words=(--token_list "$tokens/tokens.txt" --bpemodel "$tokens/bpe.model" --token_type bpe)
-    for part in train valid; do
-        folder=${!part}
-        words+=("--${part}_data_path_and_name_and_type" "$folder/wav.scp,speech,sound"
-            "--${part}_data_path_and_name_and_type" "$folder/text,text,text")
-    done
-}
-
-decode_set() { # SET: in nj parts, which are joined
-    local set=$1 dir=$exp/decode/$1 jobs options command part
-    need "$datadir/$set/wav.scp" 1 "the test set"
-    options=(--max-jobs-run "$nj")
-    if $gpu_decode; then options=(--gpu 1 --max-jobs-run 1); fi
-    jobs=$(awk -v n="$nj" 'END { print NR < n ? NR : n }' "$datadir/$set/wav.scp")
-    split_words more "$decode_args"
-    command=("$python" -m espnet2.bin.asr_transducer_inference)
-    # The same command, after it has heard of kd_stateless.
-    ((context_size == 1)) || command=("$python" -m espnet_kd.bin.espnet asr_transducer_inference)
-    command+=(--config conf/decode.yaml --ngpu "$($gpu_decode && echo 1 || echo 0)" --output_dir "$dir/JOB"
-        --key_file "$dir/keys.JOB" --beam_size "$beam_size" --num_workers 0
-        --data_path_and_name_and_type "$datadir/$set/wav.scp,speech,sound"
-        --asr_train_config "$train_dir/config.yaml" --asr_model_file "$exp/model.pth" "${more[@]}")
-    if is_done "$dir/.done" "${command[@]}" "$(sum_of "$exp/model.json" "$exp/.done_export")"; then
-        return
-    fi
-    rm -rf "$dir"
-    mkdir -p "$dir"
-    for ((part = 1; part <= jobs; part++)); do
-        awk -v n="$jobs" -v part="$part" 'NR % n == part % n { print $1 }' \
-            "$datadir/$set/wav.scp" >"$dir/keys.$part"
-    done
-    watch="" attended ${decode_cmd} "${options[@]}" JOB=1:"$jobs" \
-        "$dir/log/JOB.log" "${command[@]}"
-    for ((part = 1; part <= jobs; part++)); do cat "$dir/$part/1best_recog/text"; done |
-        sort >"$dir/text"
-    mark_done "$dir/.done" "${command[@]}" "$(sum_of "$exp/model.json" "$exp/.done_export")"
-}
+. local/functions.sh
 
 if stage 0 "Checks, teacher" "half an hour with the download, 4 GB" \
     "a teacher of 48 layers whose hidden states are finite and alive"; then
@@ -283,9 +166,8 @@ if stage 2 "Tokens, speeds, codes, statistics" \
         texts+=("$datadir/$part/text")
     done
     need "$datadir/dev-clean/wav.scp" 1 "the validation set"
-    made_of=$(sum_of "${texts[@]}")
-    once "$tokens" "$python" local/train_bpe.py "${texts[@]}" --vocab_size "$vocab_size" \
-        --out "$tokens"
+    once "$tokens" "$(sum_of "${texts[@]}")" \
+        "$python" local/train_bpe.py "${texts[@]}" --vocab_size "$vocab_size" --out "$tokens"
     # shellcheck disable=SC2086
     "$python" local/train_set.py "${folders[@]}" --out "$train" --speeds $speeds \
         --min_seconds "$min_seconds" --max_seconds "$max_seconds" \
@@ -293,7 +175,6 @@ if stage 2 "Tokens, speeds, codes, statistics" \
     join_splits dev dev-clean dev-other
     if $enable_distillation; then
         if $use_extracted_codebook; then extracted_codes; else own_codes; fi
-        made_of=""
         "$python" -m espnet_kd.bin.check_codes "$codes" --data "$train" \
             --num_codebooks "$num_codebooks"
     fi
@@ -305,8 +186,8 @@ if stage 2 "Tokens, speeds, codes, statistics" \
             "${!part}/wav.scp" >"$stats/$part.keys"
     done
     streams_with_text
-    made_of=$(sum_of "$train/wav.scp" "$conf")
-    watch="" once "$stats/stats" "$python" -m espnet_kd.bin.mvq_transducer_train --config "$conf" \
+    watch="" once "$stats/stats" "$(sum_of "$train/wav.scp" "$conf")" \
+        "$python" -m espnet_kd.bin.mvq_transducer_train --config "$conf" \
         --kd_conf enable_distillation=false --kd_conf distillation_layer=-1 \
         --collect_stats true --normalize none --ngpu 0 --num_workers "$num_workers" "${words[@]}" \
         --train_shape_file "$stats/train.keys" --valid_shape_file "$stats/valid.keys" \
@@ -348,6 +229,15 @@ if stage 3 "Train $system" \
         --scheduler_conf "lr_epochs=$lr_epochs" --keep_nbest_models "$avg"
         --accum_grad "$accum" --batch_bins "$bins" --num_workers "$num_workers" --seed "$seed"
         --output_dir "$train_dir" "${more[@]}")
+    sums=("$train/wav.scp" "$tokens/tokens.txt")
+    ! $enable_distillation || sums+=("$codes/codes.json")
+    sum=$(sum_of "${sums[@]}")
+    if [ -f "$train_dir/made_of" ] && [ "$(cat "$train_dir/made_of")" != "$sum" ]; then
+        die "$train_dir was trained on other speech, tokens or codes:" \
+            "remove it, or give --tag for another experiment"
+    fi
+    mkdir -p "$train_dir"
+    echo "$sum" >"$train_dir/made_of"
     if ! is_done "$train_dir/.done" "${command[@]}"; then
         launch "$train_dir" "${command[@]}"
         mark_done "$train_dir/.done" "${command[@]}"
