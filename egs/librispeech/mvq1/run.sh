@@ -13,11 +13,14 @@
 # of the published results names. What was started goes on where it stopped; only stages 0, 1 and 2
 # use the network, and only for what is not there.
 #
+# Stages of the original script and of this one: 0 and 0; 1 and 1, after the data; 2 and 2; 3 and 3; 4
+# and 4 to 6.
+#
 # Different from icefall: ESPnet's conformer blocks (no bypass of layers, no balancers, no scaled
 # weights; layers are dropped at the published rate, and the learning rate rises over the 3000
-# updates in which the published model bypasses its layers); features are normalised; tokens are made
-# of the training set's transcripts; the search is ESPnet's maes; the ten epochs that are averaged are
-# those of the lowest validation loss; MUSAN noise only with --noise_scp.
+# updates in which the published model bypasses its layers); features are normalised; tokens are
+# made of the training set's transcripts; the search is ESPnet's maes; the ten epochs that are
+# averaged are those of the lowest validation loss; MUSAN noise only with --noise_scp.
 #
 # Cost with the defaults: 35 GB of disk (960 h: 220 GB). Codes of 100 hours at three speeds took the
 # authors 3 hours on two A100 (960 h: ten times that); the training has not been timed.

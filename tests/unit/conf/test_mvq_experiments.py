@@ -35,6 +35,8 @@ def test_file_is_understood(path: Path, parser: argparse.ArgumentParser) -> None
     assert args.batch_bins * args.accum_grad == 16000 * 2400, "8 GPUs x 300 s"
     assert (args.optim, args.optim_conf["lr"], args.scheduler) == ("eve", 3e-3, "eden")
     assert args.scheduler_conf["warmup_batches"] == MVQConfig().model_warm_step
+    assert args.encoder_conf["main_conf"]["blockdrop_rate"] == 0.075
+    assert args.unused_parameters, "or several GPUs stop at the first dropped layer"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -1,12 +1,14 @@
-# What the stages of egs/librispeech/mvq1/run.sh do. It reads the recipe's options and the names that
-# run.sh makes of them: teacher_dir, teacher_name, vq, codes, train, valid, tokens, exp, train_dir.
+# What the stages of egs/librispeech/mvq1/run.sh do. It reads the recipe's options and the names
+# that run.sh makes of them: teacher_dir, teacher_name, vq, codes, train, valid, tokens, exp,
+# train_dir.
 
 sum_of() { # FILE...: their contents, in a word
     cat "$@" | cksum | tr ' ' '-'
 }
 
 once() { # FOLDER MADE_OF COMMAND...: run it unless it ended well before, with a log beside FOLDER
-    local folder=$1 made_of=$2
+    local folder=$1 made_of=$2 runner=${train_cmd}
+    if ((${gpus:-0})); then runner="${cuda_cmd} --gpu $gpus"; fi
     shift 2
     if is_done "$folder.done" "$@" "$made_of"; then return; fi
     if [ -e "$folder" ] && [ "$(cat "$folder.made_of" 2>/dev/null)" != "$made_of" ]; then
@@ -17,7 +19,7 @@ once() { # FOLDER MADE_OF COMMAND...: run it unless it ended well before, with a
     mkdir -p "$(dirname "$folder")"
     echo "$made_of" >"$folder.made_of"
     rotate "$folder.log"
-    attended ${train_cmd} "$folder.log" "$@"
+    attended ${runner} "$folder.log" "$@"
     mark_done "$folder.done" "$@" "$made_of"
 }
 
@@ -43,7 +45,7 @@ prove_wer() { # greedy CTC decoding of the test sets by the teacher
 }
 
 own_codes() { # vectors -> quantiser -> codes
-    local common_words teacher_sum made_of device=cpu
+    local common_words teacher_sum made_of device=cpu gpus=$ngpu
     need "$teacher_dir/config.json" 0 "the teacher"
     teacher_sum=$(sum_of "$teacher_dir/config.json")
     ((ngpu == 0)) || device=cuda
