@@ -9,11 +9,14 @@ For step t = 1, 2, …, gradient g, and parameters p of root mean square rms(p):
 Unlike in AdamW the decay w is not multiplied by the learning rate: it pulls large parameters back
 to the target at the same pace all through the training. Source: the behaviour of icefall's Eve
 (pruned_transducer_stateless6, the MVQ-KD recipe of arXiv 2211.00508); written anew.
+
+Shape suffix: P parameters.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -22,6 +25,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from espnet_kd.errors import ConfigError, KDError
+
+_Bucket = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
 
 class Eve(Optimizer):
@@ -86,34 +91,60 @@ class Eve(Optimizer):
             with torch.set_grad_enabled(True):
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
+            for step, tensors in self._advance(group).items():
+                _update(*tensors, step, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
-        """Apply the formula to one parameter."""
-        gradient = p.grad
-        assert gradient is not None
-        if gradient.is_sparse:
-            raise KDError("Eve takes no sparse gradients; set sparse=False in the embedding")
-        state = self.state[p]
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(p)
-            state["exp_avg_sq"] = torch.zeros_like(p)
-        state["step"] += 1
-        (beta1, beta2), step = group["betas"], state["step"]
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        m.lerp_(gradient, 1.0 - beta1)
-        v.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        if p.numel() > 1 and group["weight_decay"]:
-            _shrink(p, group["weight_decay"], group["target_rms"])
-        denominator = v.sqrt().mul_(1.0 / math.sqrt(1.0 - beta2**step)).add_(group["eps"])
-        p.addcdiv_(m, denominator, value=-group["lr"] / (1.0 - beta1**step))
+    def _advance(self, group: dict[str, Any]) -> dict[int, _Bucket]:
+        """Count the step of every parameter with a gradient and sort them by it.
+
+        Returns:
+            Step (from 1) -> lists of parameters, gradients, first and second moments.
+        """
+        by_step: dict[int, _Bucket] = defaultdict(lambda: ([], [], [], []))
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise KDError("Eve takes no sparse gradients; set sparse=False in the embedding")
+            state = self.state[p]
+            if not state:
+                state["step"] = 0
+                state["exp_avg"] = torch.zeros_like(p)
+                state["exp_avg_sq"] = torch.zeros_like(p)
+            state["step"] += 1
+            tensors = (p, p.grad, state["exp_avg"], state["exp_avg_sq"])
+            for collected, tensor in zip(by_step[state["step"]], tensors, strict=True):
+                collected.append(tensor)
+        return by_step
 
 
-def _shrink(p: Tensor, weight_decay: float, target_rms: float) -> None:
-    """Decay a parameter that is larger than wanted, without waiting for the GPU to compare."""
-    is_large = p.norm() > target_rms * math.sqrt(p.numel())
-    p.mul_(1.0 - weight_decay * is_large)
+def _update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    step: int,
+    group: dict[str, Any],
+) -> None:
+    """Apply the formula to all tensors at once."""
+    beta1, beta2 = group["betas"]
+    torch._foreach_lerp_(first, grads, 1.0 - beta1)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
+    if group["weight_decay"]:
+        _shrink([p for p in params if p.numel() > 1], group["weight_decay"], group["target_rms"])
+    denominators = torch._foreach_sqrt(second)
+    torch._foreach_mul_(denominators, 1.0 / math.sqrt(1.0 - beta2**step))
+    torch._foreach_add_(denominators, group["eps"])
+    torch._foreach_addcdiv_(params, first, denominators, -group["lr"] / (1.0 - beta1**step))
+
+
+def _shrink(params: list[Tensor], weight_decay: float, target_rms: float) -> None:
+    """Decay those that are larger than wanted, without waiting for a GPU to compare."""
+    if not params:
+        return
+    norms_P = torch.stack(torch._foreach_norm(params))
+    limits_P = norms_P.new_tensor([target_rms * math.sqrt(p.numel()) for p in params])
+    factors_P = 1.0 - weight_decay * (norms_P > limits_P).to(norms_P.dtype)
+    torch._foreach_mul_(params, list(factors_P.unbind()))

@@ -51,6 +51,18 @@ def test_decay_stops_at_the_target() -> None:
     assert found[0].item() == pytest.approx(0.9**7), "the first power below 0.5"
 
 
+def test_each_parameter_is_measured_alone() -> None:
+    sizes = (0.05, 0.2, 0.3)
+    parameters = [
+        torch.nn.Parameter(torch.full((2, index + 1), s)) for index, s in enumerate(sizes)
+    ]
+    eve = Eve(parameters, lr=0.0, weight_decay=0.1)
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    eve.step()
+    assert [p[0, 0].item() for p in parameters] == pytest.approx([0.05, 0.18, 0.27])
+
+
 def test_scalars_are_never_decayed() -> None:
     p = torch.nn.Parameter(torch.tensor(3.0))
     assert updated(p, [1.0], lr=0.0, weight_decay=0.1).item() == 3.0
