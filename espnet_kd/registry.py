@@ -69,6 +69,13 @@ ENTRIES: tuple[Entry, ...] = (
         "espnet_kd.tasks.whisper_asr_preprocessor:KDWhisperPreprocessor",
         "espnet2.train.preprocessor:AbsPreprocessor",
     ),
+    Entry(
+        "espnet2.tasks.asr_transducer",
+        "decoder_choices",
+        "kd_stateless",
+        "espnet_kd.tasks.stateless_decoder:KDStatelessDecoder",
+        "espnet2.asr_transducer.decoder.abs_decoder:AbsDecoder",
+    ),
     *(
         Entry(
             "espnet2.tasks.abs_task",
@@ -81,14 +88,18 @@ ENTRIES: tuple[Entry, ...] = (
             ("linear_warmup_decay", "LinearWarmupDecay"),
             ("linear_with_warmup", "LinearWithWarmup"),
             ("constant_with_warmup", "ConstantWithWarmup"),
+            ("eden", "Eden"),
         )
     ),
-    Entry(
-        "espnet2.tasks.abs_task",
-        "optim_classes",
-        "scheduled_adamw",
-        "espnet_kd.optim:ScheduledAdamW",
-        "torch.optim:Optimizer",
+    *(
+        Entry(
+            "espnet2.tasks.abs_task",
+            "optim_classes",
+            name,
+            f"espnet_kd.optim:{cls}",
+            "torch.optim:Optimizer",
+        )
+        for name, cls in (("eve", "Eve"), ("scheduled_adamw", "ScheduledAdamW"))
     ),
     Entry(
         "espnetez.task",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from espnet_kd.checkpoints.fairseq_ctc import load_ctc_head
 from espnet_kd.checkpoints.load import FORMATS, WRITERS, load_model
 from espnet_kd.checkpoints.native import load_native, save_native
 from espnet_kd.checkpoints.quantizer import (
@@ -13,6 +14,7 @@ from espnet_kd.checkpoints.quantizer import (
 __all__ = [
     "FORMATS",
     "WRITERS",
+    "load_ctc_head",
     "load_model",
     "load_native",
     "load_quantizer",

@@ -1,8 +1,7 @@
 """``.pt`` files of fairseq (HuBERT, wav2vec 2.0) and Microsoft (WavLM), read without fairseq.
 
-All three share one layout of names; the students of the Recycle-and-Distill repository do too. A
-model that fairseq fine-tuned (``hubert_ctc``, ``wav2vec_ctc``) wraps the pre-trained one, and keeps
-its options.
+All three share one layout of names; the students of the Recycle-and-Distill repository do too. Of
+fine-tuned files the encoder is read; ``fairseq_ctc`` has their CTC projection.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from espnet_kd.checkpoints.fairseq_ctc import encoder_part, is_fine_tuned
 from espnet_kd.checkpoints.names import NameTable
 from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
@@ -63,11 +63,7 @@ _DROPPED = (
     r"quantizer\.",
     r"project_q\.",
     r"target_glu\.",
-    r"w2v_encoder\.proj\.",
-    r"decoder\.",
 )
-_FINE_TUNED = "w2v_encoder.w2v_model."
-"""Before the names of a pre-trained model inside a fine-tuned one."""
 
 
 def name_table(extractor_norm: str) -> NameTable:
@@ -93,11 +89,10 @@ def from_content(content: Any, source: str, overrides: Mapping[str, Any]) -> Spe
     """Build from an unpickled file; the configuration comes from its ``cfg`` or ``args``."""
     if not isinstance(content, Mapping) or "model" not in content:
         raise CheckpointError(f"{source} has no `model`: it is not a fairseq or WavLM checkpoint")
+    if is_fine_tuned(content):
+        content = encoder_part(content, source)
     options, task = _options(content, source)
-    weights = {
-        name.removeprefix(_FINE_TUNED): tensor
-        for name, tensor in as_weights(content["model"], source).items()
-    }
+    weights = as_weights(content["model"], source)
     config = config_from_options(options, weights, source, normalize=bool(task.get("normalize")))
     state = name_table(config.extractor_norm).to_ours(weights, source)
     return build_encoder(config, state, source, overrides)
@@ -165,19 +160,6 @@ def _read_options(
 
 
 def _options(
-    content: Mapping[str, Any], source: str
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Options of the model, of the one inside where it was fine-tuned, and of its task."""
-    options, task = _outer_options(content, source)
-    inner = options.get("w2v_args")
-    if not inner:
-        return options, task
-    return _outer_options(
-        {"args" if isinstance(inner, argparse.Namespace) else "cfg": inner}, source
-    )
-
-
-def _outer_options(
     content: Mapping[str, Any], source: str
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     cfg = content.get("cfg")

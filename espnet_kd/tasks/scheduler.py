@@ -1,7 +1,8 @@
 """Learning-rate schedules of the published runs as ESPnet's, stepped once per update.
 
 ``linear_warmup_decay`` (ARMHuBERT, DPHuBERT), and by transformers' names ``linear_with_warmup`` and
-``constant_with_warmup`` (Distil-Whisper, whose ``lr_scheduler_type`` calls the first ``linear``).
+``constant_with_warmup`` (Distil-Whisper, whose ``lr_scheduler_type`` calls the first ``linear``);
+``eden`` (icefall's recipes, MVQ-KD among them).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
 from torch.optim import Optimizer
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.optim import Eden as EdenSchedule
 from espnet_kd.optim import LinearWarmupDecay as LinearWarmupDecaySchedule
 
 
@@ -128,3 +130,46 @@ class ConstantWithWarmup(AbsBatchStepScheduler):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(warmup_steps={self.warmup_steps})"
+
+
+class Eden(AbsBatchStepScheduler):
+    """Icefall's schedule, by updates and epochs; our trainer tells it of every epoch.
+
+    Args:
+        optimizer: its groups' rates are the bases (published 0.003).
+        lr_batches: updates from which the rate falls (published 5000).
+        lr_epochs: epochs from which it falls (published 6).
+        warmup_batches: length of a linear warm-up in updates (published 0).
+        warmup_start: where it begins, as a share of the rate.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_batches: float = 5000.0,
+        lr_epochs: float = 6.0,
+        warmup_batches: float = 0.0,
+        warmup_start: float = 0.5,
+    ) -> None:
+        self.schedule = EdenSchedule(optimizer, lr_batches, lr_epochs, warmup_batches, warmup_start)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Training of ``epoch`` (from 1) begins."""
+        self.schedule.set_epoch(epoch - 1)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on to the next update's learning rate."""
+        self.schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved run stopped."""
+        self.schedule.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        names = ("lr_batches", "lr_epochs", "warmup_batches", "warmup_start")
+        shape = zip(names, self.schedule.shape, strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shape)})"

@@ -32,7 +32,7 @@ from espnet_kd.tasks.saving import (
     repair_best_links,
     repair_epoch_file,
 )
-from espnet_kd.tasks.scheduler import LinearWarmupDecay
+from espnet_kd.tasks.scheduler import Eden, LinearWarmupDecay
 from espnet_kd.tasks.together import explain_lost_peer
 
 _LOG = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ class KDTrainer(Trainer):
         model: torch.nn.Module,
         iterator: Iterable[Any],
         optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence[Any],
         reporter: SubReporter,
         options: KDTrainerOptions,
         distributed_option: DistributedOption,
@@ -158,6 +159,9 @@ class KDTrainer(Trainer):
         cls.keep_students()
         core = _core(model)
         core.start_epoch(epoch)
+        for scheduler in schedulers:
+            if isinstance(scheduler, Eden):
+                scheduler.start_epoch(epoch)
         for optimizer in optimizers:
             # ESPnet keeps the gradients of an incomplete accumulation for the next epoch; a resumed
             # run could not have them. Dropped, both runs are equal bit for bit.
@@ -167,6 +171,7 @@ class KDTrainer(Trainer):
             model=model,
             iterator=Progress(core.training_batches(iterator), epoch, cls.clock, show=rank == 0),
             optimizers=optimizers,
+            schedulers=schedulers,
             reporter=reporter,
             options=options,
             distributed_option=distributed_option,

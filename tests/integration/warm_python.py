@@ -59,10 +59,12 @@ def serve(address: str) -> None:
 
 def warm_up() -> None:
     """Import what the commands of the recipes need."""
+    import espnet2.bin.asr_transducer_inference
     import matplotlib.figure
     import sklearn.cluster
     import torch.utils.tensorboard
 
+    import espnet_kd.bin.mvq_transducer_train
     import espnet_kd.bin.ssl_distill_train
     import espnet_kd.bin.whisper_distill_train
     import espnet_kd.evaluation.auc
@@ -73,7 +75,7 @@ def warm_up() -> None:
 
     downstream_jobs.warm_up()
     torch.set_num_threads(1)
-    del matplotlib, sklearn, espnet_kd
+    del espnet2, matplotlib, sklearn, espnet_kd
 
 
 def attend(connection: socket.socket) -> None:

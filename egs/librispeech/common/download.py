@@ -1,4 +1,4 @@
-"""Fetch what is not there yet: LibriSpeech splits, lexicon, Speech Commands, teachers.
+"""Fetch what is not there yet: LibriSpeech splits, lexicon, Speech Commands, teachers, codes.
 
 Every file is resumed where it stopped and checked; archives are unpacked beside their target and
 moved into place when they are complete. What is there is left alone, without asking the network.
@@ -7,6 +7,7 @@ moved into place when they are complete. What is there is left alone, without as
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -50,7 +51,16 @@ pre-trained, and taught the published students, on waveforms without normalisati
 HUB_SHA256 = {
     "hubert_base": "062249fffb353eab67547a2fbc129f7c31a2f459faf641b19e8fb007cc5c48ad",
 }
-FAIRSEQ = {"hubert_base": "https://dl.fbaipublicfiles.com/hubert/hubert_base_ls960.pt"}
+_HUBERT = "https://dl.fbaipublicfiles.com/hubert"
+_XL_CODES = "pruned_transducer_stateless6_hubert_xtralarge_ll60k_finetune_ls960"
+FAIRSEQ = {
+    "hubert_base": f"{_HUBERT}/hubert_base_ls960.pt",
+    "hubert_xtralarge_ll60k": f"{_HUBERT}/hubert_xtralarge_ll60k.pt",
+    "hubert_xtralarge_ll60k_finetune_ls960": f"{_HUBERT}/hubert_xtralarge_ll60k_finetune_ls960.pt",
+}
+LABELS = "https://dl.fbaipublicfiles.com/fairseq/wav2vec/dict.ltr.txt"
+CODES = {"hubert_xtralarge_ll60k_finetune_ls960": f"marcoyang/{_XL_CODES}"}
+"""Repositories of codes on the hub: layer 36, 8 codebooks, the training splits at three speeds."""
 
 
 def unpack(archive: Path, inside: str, target: Path) -> None:
@@ -99,8 +109,10 @@ def teacher(args: argparse.Namespace) -> None:
             raise FetchError(
                 f"fairseq's place has no {args.name}; give --teacher_source huggingface"
             )
-        fetch(FAIRSEQ[args.name], args.out.with_suffix(".pt"), args.sha256)
+        fetch(args.url or FAIRSEQ[args.name], args.out.with_suffix(".pt"), args.sha256)
         return
+    if args.name not in HUB_MODELS:
+        raise FetchError(f"the hub is not asked for {args.name}; give --teacher_source fairseq")
     repository, pinned = HUB_MODELS[args.name]
     revision = args.revision or pinned
     base = f"{args.url or HUB}/{repository}/resolve/{revision}"
@@ -111,14 +123,38 @@ def teacher(args: argparse.Namespace) -> None:
     fetch(f"{base}/pytorch_model.bin", args.out / "pytorch_model.bin", args.sha256 or known)
 
 
+def labels(args: argparse.Namespace) -> None:
+    """The letters that fairseq's fine-tuned teachers write."""
+    fetch(args.url or LABELS, args.out / "dict.ltr.txt")
+
+
+def codes(args: argparse.Namespace) -> None:
+    """Manifests and HDF5 files of the splits that icefall's authors extracted."""
+    if args.name not in CODES:
+        raise FetchError(f"no codes of {args.name} were published; there are: {', '.join(CODES)}")
+    hub, repository, revision = args.url or HUB, CODES[args.name], args.revision or "main"
+    listing = args.out / ".files.json"
+    fetch(f"{hub}/api/models/{repository}/revision/{revision}", listing)
+    names = [item["rfilename"] for item in json.loads(listing.read_text())["siblings"]]
+    for split in args.splits:
+        part = split.removeprefix("train-")
+        wanted = [n for n in names if part in n and n.endswith((".jsonl.gz", ".h5"))]
+        if not wanted:
+            raise FetchError(f"{hub}/{repository} has no manifest or HDF5 file of {split}")
+        for name in wanted:
+            if Path(name).name != name:
+                raise FetchError(f"{repository} names {name}, which is not a file of its folder")
+            fetch(f"{hub}/{repository}/resolve/{revision}/{name}", args.out / name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    kinds = {f.__name__: f for f in (librispeech, lexicon, commands, teacher)}
+    kinds = {f.__name__: f for f in (librispeech, lexicon, commands, teacher, labels, codes)}
     parser.add_argument("kind", choices=sorted(kinds))
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")
     parser.add_argument("--url", default="", help="a mirror, instead of the official place")
     parser.add_argument("--splits", nargs="*", default=[], help="of LibriSpeech")
-    parser.add_argument("--name", choices=sorted(HUB_MODELS), help="of the teacher")
+    parser.add_argument("--name", choices=sorted({*HUB_MODELS, *FAIRSEQ}), help="of the teacher")
     parser.add_argument("--source", choices=("huggingface", "fairseq"), default="huggingface")
     parser.add_argument("--revision", default="", help="of the hub's repository (default: pinned)")
     parser.add_argument("--sha256", default="", help="of the teacher's weights")

@@ -57,7 +57,10 @@ def problems_of(model: SpeechEncoder, expected: int) -> list[str]:
         elif hidden_BTD[0].std(dim=0).mean() < MIN_SPREAD:
             problems.append(f"layer {number}: the same vector at every time, it knows nothing")
     frames = [int(length) for length in output.lengths_B]
-    if frames != [int(f) for f in model.frame_lengths(waveforms()[1])]:
+    expected_frames = [int(f) for f in model.frame_lengths(waveforms()[1])]
+    # fairseq's masks also count frames that are mostly padding
+    allowed = 2 if model.config.frame_padding == "chunked" else 0
+    if any(not 0 <= a - b <= allowed for a, b in zip(frames, expected_frames, strict=True)):
         problems.append(f"{frames} frames, not what its convolutions give")
     return problems
 

@@ -19,8 +19,8 @@ from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.yaml_check import parse
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
-OTHERS = {"superb", "distil_whisper", "udistil_whisper"}
-"""Folders that other programs read; test_whisper_experiments.py has Whisper's."""
+OTHERS = {"superb", "distil_whisper", "udistil_whisper", "mvq"}
+"""Folders that other programs read; test_{whisper,mvq}_experiments.py have two programs' files."""
 
 FILES = sorted(
     path for path in CONF.rglob("*.y*ml") if path.relative_to(CONF).parts[0] not in OTHERS

@@ -61,7 +61,7 @@ def test_more_gpus_than_utterances():
 
 
 @pytest.mark.parametrize(
-    "config", sorted((ROOT / "conf").glob("[ams]*/*_*h.yaml")), ids=lambda path: path.stem
+    "config", sorted((ROOT / "conf").glob("[ams][art]*/*_*h.yaml")), ids=lambda path: path.stem
 )
 def test_every_experiment_has_a_plan_and_a_published_row(config, monkeypatch, capsys):
     call(script("batch_plan", ARMHUBERT), monkeypatch, "--config", config, "--processes", 8)
@@ -158,6 +158,42 @@ def test_teacher_of_the_hub_is_pinned(tmp_path, monkeypatch):
 
 
 # --- Teacher
+def test_fine_tuned_teacher_and_its_letters(tmp_path, monkeypatch):
+    module = script("download")
+    asked = []
+    monkeypatch.setattr(module, "fetch", lambda url, out, sha256="": asked.append((url, out)))
+    name = "hubert_xtralarge_ll60k_finetune_ls960"
+    words = ["--name", name, "--out", tmp_path / name]
+    call(module, monkeypatch, "teacher", *words, "--source", "fairseq")
+    call(module, monkeypatch, "labels", "--out", tmp_path)
+    assert asked[0] == (module.FAIRSEQ[name], tmp_path / f"{name}.pt")
+    assert asked[1][1] == tmp_path / "dict.ltr.txt"
+    with pytest.raises(SystemExit, match="give --teacher_source fairseq"):
+        call(module, monkeypatch, "teacher", *words)
+
+
+def test_published_codes_of_the_splits(tmp_path, monkeypatch):
+    module = script("download")
+    asked = []
+    files = ["a-clean-100-1.h5", "a-clean-100.jsonl.gz", "a-clean-360-1.h5", "README.md"]
+
+    def fetch(url, out, sha256=""):
+        asked.append(out.name)
+        if url.startswith("https://mirror/api/"):
+            out.write_text(json.dumps({"siblings": [{"rfilename": name} for name in files]}))
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    words = ["codes", "--name", next(iter(module.CODES)), "--out", tmp_path]
+    words += ["--url", "https://mirror", "--splits"]
+    call(module, monkeypatch, *words, "train-clean-100")
+    assert asked == [".files.json", *files[:2]]
+    with pytest.raises(SystemExit, match="no manifest or HDF5 file of train-other-500"):
+        call(module, monkeypatch, *words, "train-other-500")
+    files.append("../clean-100.h5")
+    with pytest.raises(SystemExit, match="not a file of its folder"):
+        call(module, monkeypatch, *words, "train-clean-100")
+
+
 def test_a_good_teacher(teacher):
     prove = script("prove_teacher")
     model = load_model(teacher)

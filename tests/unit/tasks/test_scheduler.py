@@ -7,7 +7,13 @@ import torch
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
 
 from espnet_kd.errors import ConfigError
-from espnet_kd.tasks.scheduler import ConstantWithWarmup, LinearWarmupDecay, LinearWithWarmup
+from espnet_kd.optim import eden
+from espnet_kd.tasks.scheduler import (
+    ConstantWithWarmup,
+    Eden,
+    LinearWarmupDecay,
+    LinearWithWarmup,
+)
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -81,3 +87,19 @@ def test_transformers_schedules_go_on() -> None:
         resumed.load_state_dict(scheduler.state_dict())
         second.load_state_dict(first.state_dict())
         assert begun + rates(second, resumed, 3) == pytest.approx(expected)
+
+
+def test_eden_is_told_of_epochs() -> None:
+    """Its rate within an epoch falls by the updates, and at a new epoch by the epochs."""
+    sgd = optimizer()
+    scheduler = Eden(sgd, lr_batches=10, lr_epochs=1)
+    assert isinstance(scheduler, AbsBatchStepScheduler)
+    scheduler.start_epoch(1)
+    first = rates(sgd, scheduler, 2)
+    scheduler.start_epoch(2)
+    found = first + rates(sgd, scheduler, 2)
+    assert found == pytest.approx([eden(k, e, 10, 1) for k, e in ((1, 0), (2, 0), (3, 1), (4, 1))])
+    assert "lr_batches=10, lr_epochs=1" in repr(scheduler)
+    again = Eden(optimizer(), lr_batches=10, lr_epochs=1)
+    again.load_state_dict(scheduler.state_dict())
+    assert again.state_dict() == scheduler.state_dict()
