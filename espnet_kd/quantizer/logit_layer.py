@@ -48,7 +48,7 @@ def _gradients(quantizer: Quantizer, x_BD: Tensor, codes_BN: Tensor) -> tuple[Te
     By hand: most probabilities of fitted layers are denormal numbers, whose products crawl.
     """
     slope_BNK = quantizer.logits(x_BD).softmax(dim=2)
-    slope_BNK = F.threshold_(slope_BNK, _LEAST_PROBABILITY, 0.0)
+    slope_BNK = F.threshold(slope_BNK, _LEAST_PROBABILITY, 0.0, inplace=True)
     slope_BNK.scatter_add_(2, codes_BN.unsqueeze(2), -torch.ones_like(slope_BNK[..., :1]))
     slope_BR = slope_BNK.flatten(1)
     count = codes_BN.numel()

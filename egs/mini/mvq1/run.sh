@@ -129,7 +129,7 @@ if stage 2 "Teacher, quantiser, codes" "6 to 8 minutes per seed, 60 MB" \
     done
 fi
 
-if stage 3 "Transducers with and without codes" "6 minutes per seed, 30 MB" \
+if stage 3 "Transducers with and without codes" "9 minutes per seed, 30 MB" \
     "a falling valid loss of both"; then
     need "$data/$train_asr/text" 1
     for seed in $seeds; do
