@@ -12,18 +12,15 @@ eps is added before the correction. The published weight decay is 0.01 whatever 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.errors import ConfigError
+from espnet_kd.optim.moments import Bucket, MomentOptimizer, moment_problems
 from espnet_kd.optim.schedule import linear_warmup_decay
-
-_Bucket = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
 
 def decay_groups(
@@ -52,7 +49,7 @@ def decay_groups(
     ]
 
 
-class ScheduledAdamW(Optimizer):
+class ScheduledAdamW(MomentOptimizer):
     """AdamW as published for ARMHuBERT, with its own or an outer learning-rate schedule.
 
     Args:
@@ -82,13 +79,7 @@ class ScheduledAdamW(Optimizer):
         foreach: bool = True,
         maximize: bool = False,
     ) -> None:
-        problems = [
-            f"{name} is {value}; it must not be negative"
-            for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay))
-            if not value >= 0.0
-        ]
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            problems.append(f"betas are {betas}; both must lie in [0, 1)")
+        problems = moment_problems(betas, lr=lr, eps=eps, weight_decay=weight_decay)
         if total_steps is not None and total_steps < 1:
             problems.append(f"total_steps is {total_steps}; it must be positive")
         if not 0.0 <= warmup_proportion < 1.0:
@@ -107,24 +98,9 @@ class ScheduledAdamW(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @overload
-    def step(self, closure: None = ...) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters that have a gradient; return the closure's loss, if any."""
-        loss = None
-        if closure is not None:
-            with torch.set_grad_enabled(True):
-                loss = closure()
-        for group in self.param_groups:
-            update = _update_foreach if group["foreach"] else _update_one_by_one
-            for step, tensors in self._advance(group).items():
-                update(*tensors, _step_size(group, step), group)
-        return loss
+    def _update(self, tensors: Bucket, step: int, group: dict[str, Any]) -> None:
+        update = _update_foreach if group["foreach"] else _update_one_by_one
+        update(*tensors, _step_size(group, step), group)
 
     def current_lrs(self) -> list[float]:
         """Return the learning rate that each group's next update will use, schedule included."""
@@ -136,32 +112,6 @@ class ScheduledAdamW(Optimizer):
             )
             rates.append(group["lr"] * _schedule_factor(group, done + 1))
         return rates
-
-    def _advance(self, group: dict[str, Any]) -> dict[int, _Bucket]:
-        """Count the step of every parameter with a gradient and sort them by it.
-
-        Returns:
-            Step (from 1) -> lists of parameters, gradients, first and second moments.
-        """
-        by_step: dict[int, _Bucket] = defaultdict(lambda: ([], [], [], []))
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if p.grad.is_sparse:
-                raise KDError(
-                    "ScheduledAdamW takes no sparse gradients; set sparse=False in the embedding"
-                )
-            state = self.state[p]
-            if not state:
-                state["step"] = 0
-                state["exp_avg"] = torch.zeros_like(p)
-                state["exp_avg_sq"] = torch.zeros_like(p)
-            state["step"] += 1
-            gradient = -p.grad if group["maximize"] else p.grad
-            tensors = (p, gradient, state["exp_avg"], state["exp_avg_sq"])
-            for collected, tensor in zip(by_step[state["step"]], tensors, strict=True):
-                collected.append(tensor)
-        return by_step
 
 
 def _schedule_factor(group: dict[str, Any], step: int) -> float:

@@ -16,20 +16,17 @@ Shape suffix: P parameters.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from espnet_kd.errors import ConfigError, KDError
-
-_Bucket = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+from espnet_kd.errors import ConfigError
+from espnet_kd.optim.moments import Bucket, MomentOptimizer, moment_problems
 
 
-class Eve(Optimizer):
+class Eve(MomentOptimizer):
     """Adam with a weight decay that only applies to parameters above a target size.
 
     Args:
@@ -54,13 +51,7 @@ class Eve(Optimizer):
         weight_decay: float = 1e-3,
         target_rms: float = 0.1,
     ) -> None:
-        problems = [
-            f"{name} is {value}; it must not be negative"
-            for name, value in (("lr", lr), ("eps", eps), ("target_rms", target_rms))
-            if not value >= 0.0
-        ]
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            problems.append(f"betas are {betas}; both must lie in [0, 1)")
+        problems = moment_problems(betas, lr=lr, eps=eps, target_rms=target_rms)
         if not 0.0 <= weight_decay <= 0.1:
             problems.append(
                 f"weight_decay is {weight_decay}; it must lie in [0, 0.1], as it is a share per "
@@ -77,67 +68,20 @@ class Eve(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @overload
-    def step(self, closure: None = ...) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters that have a gradient; return the closure's loss, if any."""
-        loss = None
-        if closure is not None:
-            with torch.set_grad_enabled(True):
-                loss = closure()
-        for group in self.param_groups:
-            for step, tensors in self._advance(group).items():
-                _update(*tensors, step, group)
-        return loss
-
-    def _advance(self, group: dict[str, Any]) -> dict[int, _Bucket]:
-        """Count the step of every parameter with a gradient and sort them by it.
-
-        Returns:
-            Step (from 1) -> lists of parameters, gradients, first and second moments.
-        """
-        by_step: dict[int, _Bucket] = defaultdict(lambda: ([], [], [], []))
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if p.grad.is_sparse:
-                raise KDError("Eve takes no sparse gradients; set sparse=False in the embedding")
-            state = self.state[p]
-            if not state:
-                state["step"] = 0
-                state["exp_avg"] = torch.zeros_like(p)
-                state["exp_avg_sq"] = torch.zeros_like(p)
-            state["step"] += 1
-            tensors = (p, p.grad, state["exp_avg"], state["exp_avg_sq"])
-            for collected, tensor in zip(by_step[state["step"]], tensors, strict=True):
-                collected.append(tensor)
-        return by_step
-
-
-def _update(
-    params: list[Tensor],
-    grads: list[Tensor],
-    first: list[Tensor],
-    second: list[Tensor],
-    step: int,
-    group: dict[str, Any],
-) -> None:
-    """Apply the formula to all tensors at once."""
-    beta1, beta2 = group["betas"]
-    torch._foreach_lerp_(first, grads, 1.0 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
-    if group["weight_decay"]:
-        _shrink([p for p in params if p.numel() > 1], group["weight_decay"], group["target_rms"])
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_mul_(denominators, 1.0 / math.sqrt(1.0 - beta2**step))
-    torch._foreach_add_(denominators, group["eps"])
-    torch._foreach_addcdiv_(params, first, denominators, -group["lr"] / (1.0 - beta1**step))
+    def _update(self, tensors: Bucket, step: int, group: dict[str, Any]) -> None:
+        params, grads, first, second = tensors
+        beta1, beta2 = group["betas"]
+        torch._foreach_lerp_(first, grads, 1.0 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
+        if group["weight_decay"]:
+            _shrink(
+                [p for p in params if p.numel() > 1], group["weight_decay"], group["target_rms"]
+            )
+        denominators = torch._foreach_sqrt(second)
+        torch._foreach_mul_(denominators, 1.0 / math.sqrt(1.0 - beta2**step))
+        torch._foreach_add_(denominators, group["eps"])
+        torch._foreach_addcdiv_(params, first, denominators, -group["lr"] / (1.0 - beta1**step))
 
 
 def _shrink(params: list[Tensor], weight_decay: float, target_rms: float) -> None:

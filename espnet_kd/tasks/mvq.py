@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import ClassVar
 
 from espnet2.tasks.asr import ASRTask
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -19,13 +20,16 @@ from espnet_kd.tasks.batches import Streams, signed_codes
 from espnet_kd.tasks.codes_check import CODES, check_code_streams
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.distill_task import KDTask, optimizer_problems, problems_of
-from espnet_kd.tasks.mvq_model import MVQASRModel, MVQTransducerModel
+from espnet_kd.tasks.mvq_model import MVQASRModel, MVQModel, MVQTransducerModel
 from espnet_kd.tasks.mvq_options import MVQConfig
 from espnet_kd.tasks.together import agree_to_start
 
 
 class MVQTask(KDTask):
     """What both tasks share."""
+
+    model: ClassVar[type[MVQModel]]
+    """What the stock model becomes."""
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -89,41 +93,31 @@ class MVQTask(KDTask):
         """The stock task's, and codes as ESPnet wants integers."""
         return SignedCodes(super().build_preprocess_fn(args, train))
 
-
-class MVQASRTask(MVQTask, ASRTask):
-    """CTC and attention models."""
-
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> MVQASRModel:
-        """ESPnet's model with the prediction head.
-
-        Raises:
-            ConfigError: an impossible head.
-            KDError: the first process of a distributed run cannot start.
-        """
-        agree_to_start(vars(args).pop("start_error", None))
-        model: MVQASRModel = MVQASRModel.adopt_mvq(
-            super().build_model(args), MVQConfig.from_dict(args.kd_conf)
-        )
-        return model
-
-
-class MVQTransducerTask(MVQTask, KDTransducerTask):
-    """Transducers; the published setting."""
-
-    @classmethod
-    def build_model(cls, args: argparse.Namespace) -> MVQTransducerModel:
-        """ESPnet's transducer with our losses and the prediction head.
+    def build_model(cls, args: argparse.Namespace) -> MVQModel:
+        """ESPnet's model (a transducer with our losses) with the prediction head.
 
         Raises:
             ConfigError: an impossible head or loss.
             KDError: the first process of a distributed run cannot start.
         """
         agree_to_start(vars(args).pop("start_error", None))
-        model: MVQTransducerModel = MVQTransducerModel.adopt_mvq(
+        model: MVQModel = cls.model.adopt_mvq(
             super().build_model(args), MVQConfig.from_dict(args.kd_conf)
         )
         return model
+
+
+class MVQASRTask(MVQTask, ASRTask):
+    """CTC and attention models."""
+
+    model = MVQASRModel
+
+
+class MVQTransducerTask(MVQTask, KDTransducerTask):
+    """Transducers; the published setting."""
+
+    model = MVQTransducerModel
 
 
 class SignedCodes:
