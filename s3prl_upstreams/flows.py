@@ -67,8 +67,7 @@ def checkpoints_flow(call: Invocation, run: Run) -> list[RunScore]:
     scores, folder = _best([scores for scores, _ in found], [folder for _, folder in found])
     for file in folder.glob("*_predict.txt"):
         shutil.copyfile(file, call.folder / file.name)
-    save_scores(scores, str(call.folder))
-    return scores
+    return _concluded(call, scores)
 
 
 def folds_flow(call: Invocation, run: Run) -> list[RunScore]:
@@ -85,8 +84,7 @@ def folds_flow(call: Invocation, run: Run) -> list[RunScore]:
     value = sum(score.value for score in found) / len(found)
     mean = replace(found[0], value=value, split=f"{found[0].split}, {len(FOLDS)} folds")
     scores = [replace(mean, checkpoint="")]
-    save_scores(scores, str(call.folder))
-    return scores
+    return _concluded(call, scores)
 
 
 def layers_flow(call: Invocation, run: Run) -> list[RunScore]:
@@ -95,8 +93,7 @@ def layers_flow(call: Invocation, run: Run) -> list[RunScore]:
     test = replace(call, mode="evaluate", split="test", layer=str(chosen))
     scores = run(test.within("test"))
     scores = [replace(score, checkpoint=f"layer {chosen}") for score in scores]
-    save_scores(scores, str(call.folder))
-    return scores
+    return _concluded(call, scores)
 
 
 def _best_layer(call: Invocation, run: Run) -> int:
@@ -108,6 +105,15 @@ def _best_layer(call: Invocation, run: Run) -> int:
             scores = run(replace(inner, mode="evaluate", split="dev", layer=str(layer)))
         found.append(scores)
     return _best(found, list(range(len(found))))[1]
+
+
+def _concluded(call: Invocation, scores: list[RunScore]) -> list[RunScore]:
+    """Write and say the scores of several runs of S3PRL together."""
+    path = save_scores(scores, str(call.folder))
+    for score in scores:
+        print(f"[espnet_kd] {score.line()}")
+    print(f"[espnet_kd] written to {path}")
+    return scores
 
 
 def _layers(call: Invocation) -> int:

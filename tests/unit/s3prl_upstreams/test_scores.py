@@ -75,7 +75,7 @@ def test_a_task_with_two_scores(tmp_path):
 
 def test_a_score_of_another_tool_counts_like_s3prls_own():
     book = book_of(("diarization/test-der", 0.9))
-    book.add("diarization/test-scored-der", 0.1)
+    book.add("diarization/test-scored-der", 10.0)
     (score,) = book.scores(arguments("diarization", "evaluate"), find_task("sd"))
     assert (score.metric, score.value) == ("DER", 10.0)
 
