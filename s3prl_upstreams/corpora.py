@@ -136,6 +136,7 @@ def _asv(filler: Filler) -> None:
         return
     trials = filler.file("datarc", "test_meta_data", (root, root.parent), _TRIALS)
     block = filler.block("datarc")
+    block.setdefault("train_meta_data", None)  # asked for, not read
     # S3PRL opens this list although it cannot evaluate it.
     if trials is not None and not is_file(block.get("dev_meta_data")):
         block["dev_meta_data"] = str(trials)
