@@ -49,6 +49,7 @@ def _evaluate(checkpoint: str, split: str = "test") -> str:
     return f"{_RUN} -t {split} -e {{exp}}/{checkpoint}"
 
 
+_KENLM = """ -o "config.downstream_expert.datarc.decoder_args.decoder_type='kenlm'\""""
 _QBE = f"{_RUN} -t test -u UPSTREAM -k CHECKPOINT -l BEST_LAYER -d quesst14_dtw -p {{exp}}"
 _FOLDS = tuple(
     Part(f"er_fold{n}", "er", f"fold{n}", f"test_fold{n}_predict.txt",
@@ -61,7 +62,7 @@ PARTS: tuple[Part, ...] = (
     Part("asr_no_lm", "asr", "", "test-clean-noLM-hyp.ark", "asr_public/predict.ark",
          _evaluate("dev-clean-best.ckpt", "test-clean")),
     Part("asr_with_lm", "asr", "", "test-clean-LM-hyp.ark", "asr_lm_public/predict.ark",
-         _evaluate("dev-clean-best.ckpt", "test-clean") + " -o LM_OPTIONS", optional=True),
+         _evaluate("dev-clean-best.ckpt", "test-clean") + _KENLM, optional=True),
     Part("ks", "ks", "", "test_predict.txt", "ks_public/predict.txt", _evaluate("dev-best.ckpt")),
     Part("qbe", "qbe", "test", "benchmark.stdlist.xml", "qbe_public/benchmark.stdlist.xml", _QBE),
     Part("sid", "sid", "", "test_predict.txt", "sid_public/predict.txt",
