@@ -45,6 +45,9 @@ STAMP = "superb.json"
 """File that says of what the folder was made."""
 
 
+_NOTHING = Extent(0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The data of one task."""
@@ -61,10 +64,10 @@ class Layout:
     write: Write | None = None
     """Makes the folder for the other kinds."""
 
-    tiny: Extent = Extent(0, 0, 0, 0)
+    tiny: Extent = _NOTHING
     """How much of it there is for tests."""
 
-    mini: Extent = Extent(0, 0, 0, 0)
+    mini: Extent = _NOTHING
     """How much of it there is for the mini recipe."""
 
 
