@@ -24,8 +24,8 @@ import yaml
 
 from espnet_kd.errors import CheckpointError, ConfigError, KDError
 from s3prl_upstreams import hub, mends
+from s3prl_upstreams.cache.attach import feature_cache
 from s3prl_upstreams.configs import default_config
-from s3prl_upstreams.feature_memory import remember_features
 from s3prl_upstreams.fill import Filler
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
@@ -130,17 +130,17 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
-    get_upstream = remember_features(runner.Runner._get_upstream, call.feature_memory)
     with (
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
-        _attribute(runner.Runner, "_get_upstream", get_upstream),
+        feature_cache(runner.Runner, call.cache) as cache,
         _attribute(hub, "OPTIONS", {} if call.dtype is None else {"dtype": call.dtype}),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
     ):
         stock.main()
-    return _report(book.scores(settled[0]), settled[0])
+    scores = [replace(score, features=cache.features) for score in book.scores(settled[0])]
+    return _report(scores, settled[0])
 
 
 def settle_run(args: Namespace, config: Config, call: Invocation) -> None:
