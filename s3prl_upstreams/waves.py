@@ -11,9 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_kd.errors import AudioError
 
 
-def pad_waves(
-    wavs: Sequence[Tensor], min_samples: int, pad_to: int = 0
-) -> tuple[Tensor, Tensor]:
+def pad_waves(wavs: Sequence[Tensor], min_samples: int, pad_to: int = 0) -> tuple[Tensor, Tensor]:
     """Pad waves with zeros to the longest, or to one frame.
 
     Args:

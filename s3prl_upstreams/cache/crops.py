@@ -1,7 +1,7 @@
 """Cuts of long recordings at a few fixed places instead of anywhere.
 
-SID and ASV train on 8 s of longer recordings, KS on 1 s of its noise, cut at any sample: a cut never
-comes again, so nothing can be reused. With N places, evenly spaced, each comes again.
+SID and ASV train on 8 s of longer recordings, KS on 1 s of its noise, cut at any sample: a cut
+never comes again, so nothing can be reused. With N places, evenly spaced, each comes again.
 """
 
 from __future__ import annotations

@@ -123,7 +123,9 @@ class IsolatedUpstream(CachingUpstream):
         """
         longest = max(lengths)
         first = entries[0].tensor
-        whole = max(e.frames for e, samples in zip(entries, lengths, strict=True) if samples == longest)
+        whole = max(
+            e.frames for e, samples in zip(entries, lengths, strict=True) if samples == longest
+        )
         batch_NBTD = first.new_zeros(
             (first.size(0), len(entries), whole, first.size(-1)), dtype=torch.float32
         )

@@ -65,11 +65,9 @@ def upstream_key(upstream: nn.Module, *more: object) -> str:
 
 def _options_of(module: nn.Module) -> str:
     """Plain attributes of a module, and configurations that it holds."""
-    found = {}
-    for name, value in vars(module).items():
-        if not name.startswith("_") and name != "training" and _is_plain(value):
-            found[name] = value
-    return repr(sorted(found.items()))
+    own = {name: value for name, value in vars(module).items() if name[0] != "_"}
+    own.pop("training", None)
+    return repr(sorted((name, value) for name, value in own.items() if _is_plain(value)))
 
 
 def _is_plain(value: Any) -> bool:

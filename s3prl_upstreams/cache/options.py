@@ -17,7 +17,7 @@ HELP = """\
   --feature_cache MODE     compute features once. exact: whole batches that come again, the same
                            result bit for bit; isolated: single utterances (PR, SF, SD, ASV);
                            pooled: their means over time (SID, KS, IC, ER). See docs/superb.md
-  --feature_cache_dir DIR  where they are kept, keyed by the upstream's weights, so runs may share it
+  --feature_cache_dir DIR  where they are kept, keyed by the upstream's weights: runs may share it
                            (default EXPDIR/feature_cache, unless --feature_memory is given)
   --feature_cache_gb GB    what the files there may take (default 50)
   --feature_cache_dtype T  float16 halves the files and rounds features (relative 5e-4)

@@ -64,4 +64,3 @@ def group_waves(
         group.append(index)
     if group:
         yield group
-

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 from espnet_kd.errors import KDError
 from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.shards import ShardFolder
 from s3prl_upstreams.cache.store import FeatureStore
+from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 BYTES = 2 * 2 * 2 * 3 * 4  # two states, two waves, two frames, width 3
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 from s3prl_upstreams.cache.exact import Selection
 from s3prl_upstreams.cache.isolated import IsolatedUpstream
 from s3prl_upstreams.cache.padding import group_waves, padding_is_harmless
 from s3prl_upstreams.cache.store import FeatureStore
+from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 LENGTHS = [(16000, 16000), (16000, 8000, 12345, 7777), (9000,), (16100, 15900, 16240, 500)]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 from s3prl_upstreams.cache.keys import batch_key, upstream_key, wave_key
+from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 
 def test_a_wave_is_its_samples():
@@ -34,7 +34,10 @@ def test_an_upstream_is_its_weights_and_options():
     moved.weight.data[1] += 1e-6
     half = Toy().half()
     variants = [Toy(1.5), other_option, other_buffer, moved, half]
-    assert len({key, upstream_key(Toy(), "pooled"), *(upstream_key(v, "exact") for v in variants)}) == 7
+    assert (
+        len({key, upstream_key(Toy(), "pooled"), *(upstream_key(v, "exact") for v in variants)})
+        == 7
+    )
 
 
 def test_options_of_our_encoder_count(students):

@@ -6,12 +6,12 @@ from argparse import Namespace
 
 import pytest
 import torch
-from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from s3prl_upstreams.cache.exact import Selection
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
+from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
 
 
 class Featurizer(nn.Module):
