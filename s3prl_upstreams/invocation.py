@@ -10,13 +10,14 @@ from pathlib import Path
 
 from s3prl_upstreams.cache.options import HELP as CACHE_HELP
 from s3prl_upstreams.cache.options import CacheOptions, add_cache_options, take_cache_options
-from s3prl_upstreams.tasks import find_task
+from s3prl_upstreams.tasks import Task, find_task
 
 OWN_OPTIONS = (
     """\
 options of this wrapper (all others are S3PRL's own, see below):
-  -m                       may be left out: train, then evaluate the best checkpoint (test split)
-  -d ASR|PR|KS|SID         same as asr, ctc, speech_commands, voxceleb1; -c is optional for them
+  -m                       may be left out: train, then evaluate the best checkpoint (test split);
+                           ASV: every checkpoint; ER: all five folds; QbE: every layer, no training
+  -d TASK                  one of PR ASR KS QbE SID ASV SD IC SF ER, for which -c is optional
   --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
                            schedules, SID learning rate x 10)
   --data DIR               folder in which the corpus of the task is looked for
@@ -41,6 +42,8 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "init_ckpt": ("-i", "--init_ckpt"),
     "device": ("--device",),
     "local_rank": ("--local_rank", "--local-rank"),
+    "override": ("-o", "--override"),
+    "layer": ("-l", "--upstream_layer_selection"),
 }
 _RESUME = ("-a", "--auto_resume")
 _PATHS = ("ckpt", "model_config", "config")
@@ -56,6 +59,7 @@ class Invocation:
     ckpt: str | None = None
     model_config: str | None = None
     downstream: str | None = None
+    task: Task | None = None
     config: str | None = None
     expname: str | None = None
     expdir: str | None = None
@@ -63,6 +67,8 @@ class Invocation:
     init_ckpt: str | None = None
     device: str | None = None
     local_rank: str | None = None
+    override: str | None = None
+    layer: str | None = None
     variant: str | None = None
     data: str | None = None
     dtype: str | None = None
@@ -94,7 +100,7 @@ class Invocation:
             values[name] = _absolute(values[name])
         task = find_task(values["downstream"])
         if task is not None:
-            values["downstream"] = task.downstream
+            values["task"], values["downstream"] = task, task.downstream
         if values["local_rank"] is None and "RANK" in environ:
             values["local_rank"] = environ.get("LOCAL_RANK")
         return cls(**values, cache=cache, rest=tuple(rest))
@@ -118,6 +124,8 @@ class Invocation:
         done = replace(self, device=self.device or device, config=self.config or config)
         if self.expname is None and self.expdir is None and self.past_exp is None:
             done = replace(done, expname=f"{self.upstream}_{self.downstream}")
+        if done.past_exp is None:  # else the checkpoint says where the experiment is
+            done = replace(done, cache=done.cache.in_experiment(done.folder))
         return done
 
     def evaluation(self, checkpoint: Path) -> Invocation:
@@ -125,16 +133,29 @@ class Invocation:
         rest = tuple(word for word in self.rest if word not in _RESUME)
         return replace(self, mode="evaluate", past_exp=str(checkpoint), rest=rest)
 
+    def with_override(self, text: str) -> Invocation:
+        """Return the command with one more change of the configuration (S3PRL's ``-o`` syntax)."""
+        return replace(self, override=",,".join(filter(None, (self.override, text))))
+
+    def within(self, name: str) -> Invocation:
+        """Return the command for a run in a subfolder of this one's experiment folder."""
+        return replace(self, expname=None, expdir=str(self.folder / name))
+
     @property
     def folder(self) -> Path:
         """Experiment folder as S3PRL will see it (before a checkpoint overrules it)."""
         return Path(self.expdir or f"result/downstream/{self.expname}")
 
     @property
+    def goes_on(self) -> bool:
+        """Whether ``-a`` was given: what is done already is not done again."""
+        return any(word in _RESUME for word in self.rest)
+
+    @property
     def resumes(self) -> bool:
         """Whether configuration and arguments come from an earlier checkpoint."""
         saved = any(self.folder.glob("states-*.ckpt"))
-        return self.past_exp is not None or (saved and any(w in _RESUME for w in self.rest))
+        return self.past_exp is not None or (saved and self.goes_on)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -83,7 +83,7 @@ def synthesise(root: str | Path, plan: SynthesisPlan, processes: int = 2) -> Non
     _check_plan(folder, plan)
     jobs = _jobs(folder, plan)
     todo = [job for job in jobs if not _marker(job).exists()]
-    _import_once()
+    import_once()
     context = multiprocessing.get_context("fork")
     with context.Pool(processes, maxtasksperchild=1) as pool:
         done = pool.imap_unordered(_make_speaker, todo, chunksize=1)
@@ -100,7 +100,7 @@ def synthesise(root: str | Path, plan: SynthesisPlan, processes: int = 2) -> Non
     write_text(folder / "lexicon.txt", lexicon_lines())
 
 
-def _import_once() -> None:
+def import_once() -> None:
     """Import here what every forked child needs: scipy alone takes seconds of each."""
     import scipy.signal
     import soundfile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_kd.errors import ConfigError
@@ -52,11 +52,14 @@ class CacheOptions:
         """Whether anything is kept."""
         return self.mode != "off"
 
-    def folder_of(self, expdir: str) -> Path | None:
-        """Folder for the files of a run; None = memory alone."""
-        if self.folder is not None:
-            return Path(self.folder)
-        return None if self.memory_gb > 0 else Path(expdir) / "feature_cache"
+    def in_experiment(self, expdir: str | Path) -> CacheOptions:
+        """Name the default folder, unless there is one already or memory alone is to be used.
+
+        Runs in subfolders of the experiment (folds of ER, layers of QbE) then share it.
+        """
+        if not self.on or self.folder is not None or self.memory_gb > 0:
+            return self
+        return replace(self, folder=str(Path(expdir) / "feature_cache"))
 
     def problems(self) -> list[str]:
         """All that is wrong with them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,10 +84,10 @@ def open_store(options: CacheOptions, expdir: str, key: str, about: dict[str, An
         key: of :func:`~s3prl_upstreams.cache.keys.upstream_key`.
         about: what a reader of the folder may want to know; kept beside the shards.
     """
-    root = options.folder_of(expdir)
+    root = options.in_experiment(expdir).folder
     disk = None
     if root is not None:
-        folder = root / key
+        folder = Path(root) / key
         disk = ShardFolder(folder, int(options.disk_gb * 1e9))
         try:
             if not (folder / "about.json").exists():

@@ -26,8 +26,10 @@ def test_off_by_default_and_nothing_reaches_s3prl():
 
 def test_memory_alone_means_exact_and_no_files():
     cache = parse("--feature_memory", "2").cache
-    assert (cache.mode, cache.folder_of("exp")) == ("exact", None)
-    assert parse("--feature_cache", "exact").cache.folder_of("exp") == Path("exp/feature_cache")
+    assert (cache.mode, cache.in_experiment("exp").folder) == ("exact", None)
+    call = parse("--feature_cache", "exact", "-p", "exp").completed(config=None, device="cpu")
+    assert call.within("fold1").cache.folder == str(Path("exp/feature_cache"))
+    assert call.evaluation(Path("exp/x.ckpt")).cache == call.cache
     assert parse("--feature_cache", "off", "--feature_memory", "2").cache.mode == "off"
 
 
