@@ -24,9 +24,7 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 def wave_key(wav: Tensor) -> bytes:
     """Digest of the samples of one wave and of their type."""
-    digest = _start()
-    _add_tensor(digest, wav)
-    return digest.digest()
+    return batch_key([wav])
 
 
 def batch_key(wavs: Sequence[Tensor]) -> bytes:
@@ -34,7 +32,8 @@ def batch_key(wavs: Sequence[Tensor]) -> bytes:
     digest = _start()
     for wav in wavs:
         _add_tensor(digest, wav)
-    return digest.digest()
+    key: bytes = digest.digest()
+    return key
 
 
 def upstream_key(upstream: nn.Module, *more: object) -> str:

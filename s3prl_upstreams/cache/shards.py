@@ -98,7 +98,7 @@ class ShardFolder:
         if place is None:
             return None
         numbers = torch.empty(place.nbytes, dtype=torch.uint8)
-        view = memoryview(numbers.numpy())
+        view = numbers.numpy().data
         if not _read(self._files[place.shard], view, place.offset):
             self._forget(place.shard, "cannot be read")
             return None
