@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from s3prl_upstreams.cache.options import HELP as CACHE_HELP
+from s3prl_upstreams.cache.options import CacheOptions, add_cache_options, take_cache_options
 from s3prl_upstreams.tasks import Task, find_task
 
-OWN_OPTIONS = """\
+OWN_OPTIONS = (
+    """\
 options of this wrapper (all others are S3PRL's own, see below):
   -m                       may be left out: train, then evaluate the best checkpoint (test split);
                            ASV: every checkpoint; ER: all five folds; QbE: every layer, no training
@@ -19,10 +22,10 @@ options of this wrapper (all others are S3PRL's own, see below):
                            schedules, SID learning rate x 10)
   --data DIR               folder in which the corpus of the task is looked for
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
-  --feature_memory GB      keep features of batches that come again (ASR's buckets do) in memory, up
-                           to so many GB (default 0): the same result, sooner
   --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
 """
+    + CACHE_HELP
+)
 """Shown above S3PRL's own help."""
 
 _FLAGS: dict[str, tuple[str, ...]] = {
@@ -69,7 +72,7 @@ class Invocation:
     variant: str | None = None
     data: str | None = None
     dtype: str | None = None
-    feature_memory: float = 0.0
+    cache: CacheOptions = field(default_factory=CacheOptions)
     quick_start: bool = True
     rest: tuple[str, ...] = field(default=())
     """Options that only S3PRL looks at, in their order."""
@@ -88,9 +91,10 @@ class Invocation:
         parser.add_argument("--superb_variant", dest="variant")
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
-        parser.add_argument("--feature_memory", type=float, default=0.0)
+        add_cache_options(parser)
         parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
         known, rest = parser.parse_known_args(list(argv))
+        cache = take_cache_options(known)
         values = vars(known)
         for name in _PATHS:
             values[name] = _absolute(values[name])
@@ -99,7 +103,7 @@ class Invocation:
             values["task"], values["downstream"] = task, task.downstream
         if values["local_rank"] is None and "RANK" in environ:
             values["local_rank"] = environ.get("LOCAL_RANK")
-        return cls(**values, rest=tuple(rest))
+        return cls(**values, cache=cache, rest=tuple(rest))
 
     def argv(self) -> list[str]:
         """Return the command line for S3PRL's own parser."""
@@ -120,6 +124,8 @@ class Invocation:
         done = replace(self, device=self.device or device, config=self.config or config)
         if self.expname is None and self.expdir is None and self.past_exp is None:
             done = replace(done, expname=f"{self.upstream}_{self.downstream}")
+        if done.past_exp is None:  # else the checkpoint says where the experiment is
+            done = replace(done, cache=done.cache.in_experiment(done.folder))
         return done
 
     def evaluation(self, checkpoint: Path) -> Invocation:

@@ -14,6 +14,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +25,10 @@ import yaml
 from espnet_kd.bin.spawned import plain_message
 from espnet_kd.errors import ConfigError, KDError
 from s3prl_upstreams import hub, mends
+from s3prl_upstreams.cache.attach import feature_cache
 from s3prl_upstreams.configs import default_config
 from s3prl_upstreams.corpora import fill_config
 from s3prl_upstreams.describe_upstream import check_upstream
-from s3prl_upstreams.feature_memory import remember_features
 from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
@@ -113,11 +114,10 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
-    get_upstream = remember_features(runner.Runner._get_upstream, call.feature_memory)
     with (
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
-        _attribute(runner.Runner, "_get_upstream", get_upstream),
+        feature_cache(runner.Runner, call.cache) as cache,
         _attribute(hub, "OPTIONS", {} if call.dtype is None else {"dtype": call.dtype}),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
@@ -126,7 +126,8 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     args, config, task = settled[0]
     if task is not None and args.mode == "evaluate":
         rescore(task, args, config, book)
-    return _report(book.scores(args, task), args)
+    scores = [replace(score, features=cache.features) for score in book.scores(args, task)]
+    return _report(scores, args)
 
 
 def settle_run(args: Namespace, config: Config, call: Invocation) -> Task | None:

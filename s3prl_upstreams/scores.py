@@ -36,6 +36,8 @@ class RunScore:
     """Name after ``-u``."""
     upstream_ckpt: str
     """What followed ``-k``."""
+    features: str = "stock"
+    """What the features are when not S3PRL's own: ``isolated, comparable``, ``pooled, ...``."""
 
     def line(self) -> str:
         """Say it in one line."""

@@ -35,7 +35,7 @@ def test_own_options_do_not_reach_s3prl():
     own += ["--feature_memory", "1.5"]
     call = Invocation.parse(["-u", "x", *own, "--upstream_dtype", "bfloat16"], {})
     assert (call.variant, call.data, call.quick_start) == ("armhubert", "D", False)
-    assert (call.dtype, call.feature_memory) == ("bfloat16", 1.5)
+    assert (call.dtype, call.cache.memory_gb) == ("bfloat16", 1.5)
     assert call.argv() == ["-u", "x"]
 
 
