@@ -20,6 +20,8 @@ options of this wrapper (all others are S3PRL's own, see below):
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
   --feature_memory GB      keep features of batches that come again (ASR's buckets do) in memory, up
                            to so many GB (default 0): the same result, sooner
+  --no_quick_lstm          train LSTM heads (ASR, SF) on a CPU by torch's own code: equal up to
+                           rounding to the default, --quick_lstm, and slower
   --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
 """
 """Shown above S3PRL's own help."""
@@ -64,6 +66,7 @@ class Invocation:
     data: str | None = None
     dtype: str | None = None
     feature_memory: float = 0.0
+    quick_lstm: bool = True
     quick_start: bool = True
     rest: tuple[str, ...] = field(default=())
     """Options that only S3PRL looks at, in their order."""
@@ -83,6 +86,8 @@ class Invocation:
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
         parser.add_argument("--feature_memory", type=float, default=0.0)
+        parser.add_argument("--quick_lstm", action="store_true", default=True)
+        parser.add_argument("--no_quick_lstm", dest="quick_lstm", action="store_false")
         parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
         known, rest = parser.parse_known_args(list(argv))
         values = vars(known)

@@ -30,6 +30,7 @@ from s3prl_upstreams.fill import Filler
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
+from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
 from s3prl_upstreams.tasks import find_task
 
@@ -130,6 +131,7 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
+    get_downstream = train_quickly(get_downstream, call.quick_lstm)
     get_upstream = remember_features(runner.Runner._get_upstream, call.feature_memory)
     with (
         _attribute(stock, "get_downstream_args", settle),
