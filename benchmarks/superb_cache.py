@@ -126,7 +126,11 @@ def run_once(words: list[str], threads: int) -> Run:
     """Train in this process, in an experiment folder of its own."""
     exp = Path(words[words.index("-p") + 1])
     output = io.StringIO()
-    with use_threads(threads), contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+    with (
+        use_threads(threads),
+        contextlib.redirect_stderr(output),
+        contextlib.redirect_stdout(output),
+    ):
         cpu, wall = _cpu(), time.perf_counter()
         run(words)
         cpu, wall = _cpu() - cpu, time.perf_counter() - wall
@@ -146,7 +150,10 @@ def _weights(exp: Path) -> dict[str, torch.Tensor]:
     (path,) = exp.glob("states-*.ckpt")
     with torch.serialization.safe_globals([Namespace]):
         states = torch.load(path, weights_only=True)
-    return {**states["Downstream"], **{f"featurizer.{k}": v for k, v in states["Featurizer"].items()}}
+    return {
+        **states["Downstream"],
+        **{f"featurizer.{k}": v for k, v in states["Featurizer"].items()},
+    }
 
 
 def difference(run_: Run, stock: Run) -> float:
@@ -159,7 +166,9 @@ def difference(run_: Run, stock: Run) -> float:
     return max(found)
 
 
-def compare(task: str, args: argparse.Namespace, student: Path, folder: Path) -> list[dict[str, Any]]:
+def compare(
+    task: str, args: argparse.Namespace, student: Path, folder: Path
+) -> list[dict[str, Any]]:
     """Rows of one task."""
     case = CASES[task]
     data = folder / "data"

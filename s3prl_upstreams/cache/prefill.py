@@ -55,7 +55,7 @@ def prefill(
 
 def single_items(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Return a loader that visits each item of a dataset once, in order."""
-    dataset = loader.dataset
+    dataset: Any = loader.dataset
     if hasattr(dataset, "bucket_size"):  # PR and SF: windows that overlap
         dataset = copy.copy(dataset)
         dataset.bucket_size = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def read_rttm(path: str | Path) -> Turns:
     return turns
 
 
-def write_rttm(path: str | Path, turns: dict[str, Sequence[Turn]]) -> None:
+def write_rttm(path: str | Path, turns: Mapping[str, Sequence[Turn]]) -> None:
     """Write turns, sorted by recording, with times to the millisecond; atomically."""
     write_text(
         path, "".join(line for name in sorted(turns) for line in _written(name, turns[name]))
