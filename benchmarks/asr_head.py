@@ -92,7 +92,7 @@ def head_of(upstream: nn.Module, folder: str) -> tuple[nn.Module, nn.Module, Any
     from s3prl.downstream.specaug import SpecAug
     from s3prl.upstream.interfaces import Featurizer
 
-    from s3prl_upstreams.fill import VOCAB_DIR
+    from s3prl_upstreams.corpora import VOCAB_DIR
 
     config = default_config("asr")
     config["downstream_expert"]["datarc"]["dict_path"] = str(VOCAB_DIR / "characters.txt")

@@ -181,7 +181,7 @@ def test_a_moved_student_is_given_again(corpora, student, tmp_path):
     [
         (["-d", "sid"], ConfigError, "-u NAME is missing"),
         (["-u", "armhubert"], ConfigError, "-d TASK is missing"),
-        (["-u", "armhubert", "-d", "emotion"], ConfigError, "no default file for 'emotion'"),
+        (["-u", "armhubert", "-d", "mosei"], ConfigError, "no default file for 'mosei'"),
         (["-u", "armhubert", "-d", "asr"], ConfigError, "datarc.libri_root: no folder"),
         (["-u", "armhubert", "-d", "sid", "--data", "CORPORA"], CheckpointError, "-k takes"),
         (["-u", "armhubert", "-d", "sid", "--superb_variant", "x"], ConfigError, "no variant"),

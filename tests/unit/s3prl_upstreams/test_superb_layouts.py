@@ -20,9 +20,9 @@ from s3prl.downstream.quesst14_dtw.dataset import QUESST14Dataset
 from s3prl.downstream.speech_commands import dataset as keywords
 from s3prl.downstream.voxceleb1 import dataset as speakers
 
+from s3prl_upstreams.corpora import VOCAB_DIR
 from s3prl_upstreams.corpus.libriphone import LibriPhoneDataset
 from s3prl_upstreams.corpus.snips import SnipsDataset
-from s3prl_upstreams.fill import VOCAB_DIR
 from s3prl_upstreams.make_iemocap_meta import make_iemocap_meta
 from tests.unit.data.stand_in_digits import make_superb, stand_in_digits
 
