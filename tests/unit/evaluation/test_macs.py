@@ -119,6 +119,13 @@ def test_many_lengths_from_few_passes(
     assert len(counted) == passes
 
 
+def test_what_is_no_parabola_is_counted_length_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [400, 1234, 977, 2000, 2007, 3999]
+    expected = [sum(count_macs(_tiny(), samples).values()) for samples in lengths]
+    monkeypatch.setattr(counting, "_convolutions", lambda encoder, samples: samples**3 % 997)
+    assert totals(meta_encoder(_tiny()), lengths) == expected
+
+
 @pytest.mark.parametrize("lengths", [[400], [400, 400, 407, 800], [400, 400, 600, 800, 1000, 1200]])
 def test_few_lengths(lengths: list[int]) -> None:
     expected = [sum(count_macs(_tiny(), samples).values()) for samples in lengths]
