@@ -9,7 +9,7 @@ import yaml
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.utils.paths import conf_dir
-from s3prl_upstreams.tasks import TASKS, Task
+from s3prl_upstreams.tasks import TASKS, Task, find_task
 
 Config = dict[str, Any]
 
@@ -31,8 +31,11 @@ def task_config(task: Task, variant: str | None = None) -> Config:
         task: the task.
         variant: a folder of ``conf/superb`` such as ``armhubert``; None = SUPERB as published.
 
+    Returns:
+        The defaults as they are where the variant says nothing about the task.
+
     Raises:
-        ConfigError: no such variant, or it says nothing about this task.
+        ConfigError: no such variant.
     """
     config = read_yaml(superb_dir() / f"{task.config}.yaml")
     if variant is None:
@@ -41,18 +44,20 @@ def task_config(task: Task, variant: str | None = None) -> Config:
         problem = f"no variant {variant!r}; there is: {', '.join(variants())}"
         raise ConfigError("--superb_variant", [problem])
     path = superb_dir() / variant / f"{task.config}.yaml"
-    if not path.is_file():
-        raise ConfigError("--superb_variant", [f"{variant!r} says nothing about {task.name}"])
-    return merge(config, read_yaml(path))
+    return merge(config, read_yaml(path)) if path.is_file() else config
 
 
 def default_config(downstream: str, variant: str | None = None) -> Config:
-    """Return the configuration for S3PRL's ``-d`` when the user names no file.
+    """Return the configuration of a task when the user names no file.
+
+    Args:
+        downstream: short name of a task (``pr``) or S3PRL's ``-d``.
+        variant: as in :func:`task_config`.
 
     Raises:
         ConfigError: we have none for this downstream.
     """
-    task = next((task for task in TASKS if task.downstream == downstream), None)
+    task = find_task(downstream)
     if task is None:
         known = ", ".join(f"{task.downstream} ({task.name})" for task in TASKS)
         problem = (

@@ -65,11 +65,12 @@ class UpstreamExpert(nn.Module):
         """Return the samples per frame, 320 (20 ms), for any kind of feature."""
         return int(self.model.hop)
 
-    def forward(self, wavs: Sequence[Tensor]) -> dict[str, Any]:
+    def forward(self, wavs: Sequence[Tensor], *, pad_to: int = 0) -> dict[str, Any]:
         """Encode a batch.
 
         Args:
             wavs: B waves, each 1-D, 16 kHz, floating, of any length, on one device.
+            pad_to: pad the batch to so many samples, as a longer wave in it would.
 
         Returns:
             ``hidden_states``: list of float32 (B, T, D), the published convention of the system;
@@ -78,7 +79,7 @@ class UpstreamExpert(nn.Module):
         Raises:
             AudioError: names the first wave that is empty, not 1-D, or not finite.
         """
-        x_BS, lengths_B = pad_waves(wavs, self.model.min_samples)
+        x_BS, lengths_B = pad_waves(wavs, self.model.min_samples, pad_to)
         states = [state.float() for state in self.model(x_BS, lengths_B).hidden_states]
         return {"hidden_states": states, "last_hidden_state": states[-1]}
 

@@ -1,4 +1,4 @@
-"""Fill what a downstream configuration leaves open: corpus folders, vocabularies, length tables.
+"""Fill what a downstream configuration leaves open: the common part of all tasks.
 
 A value that the user set and that is there stays. What is empty, or points to nothing (S3PRL's
 stock files name folders of their authors), is looked for under ``--data`` and in our package.
@@ -11,20 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.errors import ConfigError
-from s3prl_upstreams.make_bucket_files import make_bucket_files
-
 Config = dict[str, Any]
-
-VOCAB_DIR = Path(__file__).resolve().parent / "vocab"
-"""Our ``characters.txt`` (ASR, 28 symbols) and ``phonemes.txt`` (PR, 71 symbols)."""
-
-_LEXICONS = (
-    "lexicon.txt",
-    "librispeech-lexicon-200k-g2p.txt",
-    "librispeech-lexicon-allothers-g2p.txt",
-    "librispeech-lexicon.txt",
-)
 
 
 class Filler:
@@ -46,121 +33,55 @@ class Filler:
         self.splits = tuple(splits)
         self.problems: list[str] = []
 
-    def fill(self, downstream: str) -> None:
-        """Fill the block of one of our tasks; other downstreams are left alone.
-
-        Raises:
-            ConfigError: names every path that is missing and how to give it.
-        """
-        method = {
-            "asr": self._asr,
-            "ctc": self._ctc,
-            "speech_commands": self._speech_commands,
-            "voxceleb1": self._voxceleb1,
-        }.get(downstream)
-        if self.data is not None and not self.data.is_dir():
-            raise ConfigError("--data", [f"{self.data} is not a folder"])
-        if method is not None:
-            method()
-        if self.problems:
-            raise ConfigError(f"data of -d {downstream}", self.problems)
-
-    def _asr(self) -> None:
-        block = self._block("datarc")
-        if not _is_file(block.get("dict_path")):
-            block["dict_path"] = str(VOCAB_DIR / "characters.txt")
-        wanted = list(dict.fromkeys(self._asr_splits(block)))
-        root = self._folder("datarc", "libri_root", ("LibriSpeech", "."), wanted)
-        unknown = [split for split in self.splits if split not in block]
-        if unknown:
-            self.problems.append(f"-t {unknown[0]}: no such split; datarc names the known ones")
-        if root is not None and not self.problems:
-            self._bucket_files(block, root, wanted)
-
-    def _bucket_files(self, block: Config, root: Path, wanted: list[str]) -> None:
-        """Make the length tables that are missing, unless the user has a folder of them."""
-        folder = self.expdir.absolute() / f"len_for_bucket-{_digest(root)}"
-        given = block.get("bucket_file")
-        if _is_dir(given) and Path(str(given)) != folder:
-            return
-        todo = [split for split in wanted if not (folder / f"{split}.csv").is_file()]
-        make_bucket_files(root, todo, folder)
-        block["bucket_file"] = str(folder)
-
-    def _asr_splits(self, block: Config) -> Iterable[str]:
-        """Name the folders that training, its evaluation and the final evaluation need."""
-        runner = self.config.get("runner", {})
-        for loader in ("train", *runner.get("eval_dataloaders", ()), *self.splits):
-            yield from block.get(loader, ())
-
-    def _ctc(self) -> None:
-        corpus, text = self._block("corpus"), self._block("text")
-        if corpus.get("name") != "libriphone":
-            return
-        if not _is_file(text.get("vocab_file")):
-            text["vocab_file"] = str(VOCAB_DIR / "phonemes.txt")
-        splits = list(corpus.get("train", ()))
-        root = self._folder("corpus", "path", ("LibriSpeech", "."), splits)
-        given = corpus.get("lexicon") or []
-        if not given or not all(_is_file(path) for path in given):
-            corpus["lexicon"] = self._find_lexicon(root, given)
-
-    def _find_lexicon(self, root: Path | None, given: list[str]) -> list[str]:
-        folders = [folder for folder in (self.data, root, root and root.parent) if folder]
-        for folder in folders:
-            found = [str(folder / name) for name in _LEXICONS if (folder / name).is_file()]
-            if found:
-                return found
-        missing = "".join(f" ({path} is not there)" for path in given if not _is_file(path))
-        self.problems.append(
-            f"corpus.lexicon: no pronunciation lexicon{missing}. Put lexicon.txt (WORD<TAB>phones) "
-            "beside the corpus, or S3PRL's librispeech-lexicon-*-g2p.txt, or set "
-            "-o \"config.downstream_expert.corpus.lexicon=['FILE']\""
-        )
-        return []
-
-    def _speech_commands(self) -> None:
-        train = ("speech_commands", "speech_commands_v0.01", "train")
-        self._folder("datarc", "speech_commands_root", train)
-        test = ("speech_commands_test", "speech_commands_test_set_v0.01", "test")
-        self._folder("datarc", "speech_commands_test_root", test)
-
-    def _voxceleb1(self) -> None:
-        root = self._folder("datarc", "file_path", ("VoxCeleb1", "."), ["dev"])
-        block = self._block("datarc")
-        if root is None or _is_file(block.get("meta_data")):
-            return
-        names = ("veri_test_class.txt", "iden_split.txt")
-        found = [folder / name for folder in (root, root.parent) for name in names]
-        meta = next((path for path in found if path.is_file()), None)
-        if meta is None:
-            self._missing("datarc", "meta_data", f"no {' or '.join(names)} in {root}")
-        else:
-            block["meta_data"] = str(meta)
-
-    def _block(self, name: str) -> Config:
+    def block(self, name: str) -> Config:
+        """Return a block of ``downstream_expert``, made when it is not there."""
         block: Config = self.config.setdefault("downstream_expert", {}).setdefault(name, {})
         return block
 
-    def _folder(
+    def folder(
         self, block: str, key: str, names: Iterable[str], needed: Iterable[str] = ()
     ) -> Path | None:
-        """Return the folder at ``block.key``, looked for under ``--data`` when it is not there."""
-        value = self._block(block).get(key)
-        if _is_dir(value):
+        """Return the folder at ``block.key``, looked for under ``--data`` when it is not there.
+
+        Args:
+            block: such as ``datarc``.
+            key: such as ``file_path``.
+            names: where it may lie in ``--data``; ``.`` = that folder itself.
+            needed: folders or files that it must hold to be taken from ``--data``.
+        """
+        value = self.block(block).get(key)
+        if is_dir(value):
             return Path(str(value))
         if self.data is not None:
             for name in names:
                 folder = (self.data / name).absolute()
-                if folder.is_dir() and all((folder / part).is_dir() for part in needed):
-                    self._block(block)[key] = str(folder)
+                if folder.is_dir() and all((folder / part).exists() for part in needed):
+                    self.block(block)[key] = str(folder)
                     return folder
         parts = f" with {', '.join(needed)} in it" if needed else ""
         reason = f"{value} is not there" if value else f"no folder{parts} was given"
-        self._missing(block, key, reason)
+        self.missing(block, key, reason)
         return None
 
-    def _missing(self, block: str, key: str, reason: str) -> None:
+    def file(
+        self, block: str, key: str, folders: Iterable[Path | None], names: Iterable[str]
+    ) -> Path | None:
+        """Return the file at ``block.key``, looked for in ``folders`` when it is not there."""
+        value = self.block(block).get(key)
+        if is_file(value):
+            return Path(str(value))
+        places = [folder for folder in folders if folder is not None]
+        for path in (folder / name for folder in places for name in names):
+            if path.is_file():
+                self.block(block)[key] = str(path.absolute())
+                return path
+        reason = f"{value} is not there" if value else f"no {' or '.join(names)}"
+        where = f" in {' or '.join(map(str, places))}" if places else ""
+        self.missing(block, key, f"{reason}{where}")
+        return None
+
+    def missing(self, block: str, key: str, reason: str) -> None:
+        """Note a place that stays open."""
         self.problems.append(
             f"{block}.{key}: {reason}. Give --data DIR "
             f"or -o \"config.downstream_expert.{block}.{key}='PATH'\""
@@ -175,16 +96,19 @@ def cache_folder(config: Config, expdir: str) -> Path:
     """
     block = config.get("downstream_expert", {}).get("datarc", {})
     key = f"{block.get('file_path')}|{block.get('meta_data')}"
-    return Path(expdir).absolute() / f".cache-{_digest(key)}"
+    return Path(expdir).absolute() / f".cache-{digest(key)}"
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """Return eight characters that stand for a value in a file name."""
     return hashlib.sha256(str(value).encode()).hexdigest()[:8]
 
 
-def _is_file(path: Any) -> bool:
+def is_file(path: Any) -> bool:
+    """Whether a value of a configuration is a file that is there."""
     return bool(path) and Path(str(path)).is_file()
 
 
-def _is_dir(path: Any) -> bool:
+def is_dir(path: Any) -> bool:
+    """Whether a value of a configuration is a folder that is there."""
     return bool(path) and Path(str(path)).is_dir()

@@ -8,20 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from s3prl_upstreams.tasks import find_task
+from s3prl_upstreams.cache.options import HELP as CACHE_HELP
+from s3prl_upstreams.cache.options import CacheOptions, add_cache_options, take_cache_options
+from s3prl_upstreams.tasks import Task, find_task
 
-OWN_OPTIONS = """\
+OWN_OPTIONS = (
+    """\
 options of this wrapper (all others are S3PRL's own, see below):
-  -m                       may be left out: train, then evaluate the best checkpoint (test split)
-  -d ASR|PR|KS|SID         same as asr, ctc, speech_commands, voxceleb1; -c is optional for them
+  -m                       may be left out: train, then evaluate the best checkpoint (test split);
+                           ASV: every checkpoint; ER: all five folds; QbE: every layer, no training
+  -d TASK                  one of PR ASR KS QbE SID ASV SD IC SF ER, for which -c is optional
   --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
                            schedules, SID learning rate x 10)
   --data DIR               folder in which the corpus of the task is looked for
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
-  --feature_memory GB      keep features of batches that come again (ASR's buckets do) in memory, up
-                           to so many GB (default 0): the same result, sooner
+  --no_quick_lstm          train LSTM heads (ASR, SF) on a CPU by torch's own code: equal up to
+                           rounding to the default, --quick_lstm, and slower
   --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
 """
+    + CACHE_HELP
+)
 """Shown above S3PRL's own help."""
 
 _FLAGS: dict[str, tuple[str, ...]] = {
@@ -38,6 +44,8 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "init_ckpt": ("-i", "--init_ckpt"),
     "device": ("--device",),
     "local_rank": ("--local_rank", "--local-rank"),
+    "override": ("-o", "--override"),
+    "layer": ("-l", "--upstream_layer_selection"),
 }
 _RESUME = ("-a", "--auto_resume")
 _PATHS = ("ckpt", "model_config", "config")
@@ -53,6 +61,7 @@ class Invocation:
     ckpt: str | None = None
     model_config: str | None = None
     downstream: str | None = None
+    task: Task | None = None
     config: str | None = None
     expname: str | None = None
     expdir: str | None = None
@@ -60,10 +69,13 @@ class Invocation:
     init_ckpt: str | None = None
     device: str | None = None
     local_rank: str | None = None
+    override: str | None = None
+    layer: str | None = None
     variant: str | None = None
     data: str | None = None
     dtype: str | None = None
-    feature_memory: float = 0.0
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    quick_lstm: bool = True
     quick_start: bool = True
     rest: tuple[str, ...] = field(default=())
     """Options that only S3PRL looks at, in their order."""
@@ -82,18 +94,21 @@ class Invocation:
         parser.add_argument("--superb_variant", dest="variant")
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
-        parser.add_argument("--feature_memory", type=float, default=0.0)
+        add_cache_options(parser)
+        parser.add_argument("--quick_lstm", action="store_true", default=True)
+        parser.add_argument("--no_quick_lstm", dest="quick_lstm", action="store_false")
         parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
         known, rest = parser.parse_known_args(list(argv))
+        cache = take_cache_options(known)
         values = vars(known)
         for name in _PATHS:
             values[name] = _absolute(values[name])
         task = find_task(values["downstream"])
         if task is not None:
-            values["downstream"] = task.downstream
+            values["task"], values["downstream"] = task, task.downstream
         if values["local_rank"] is None and "RANK" in environ:
             values["local_rank"] = environ.get("LOCAL_RANK")
-        return cls(**values, rest=tuple(rest))
+        return cls(**values, cache=cache, rest=tuple(rest))
 
     def argv(self) -> list[str]:
         """Return the command line for S3PRL's own parser."""
@@ -114,6 +129,8 @@ class Invocation:
         done = replace(self, device=self.device or device, config=self.config or config)
         if self.expname is None and self.expdir is None and self.past_exp is None:
             done = replace(done, expname=f"{self.upstream}_{self.downstream}")
+        if done.past_exp is None:  # else the checkpoint says where the experiment is
+            done = replace(done, cache=done.cache.in_experiment(done.folder))
         return done
 
     def evaluation(self, checkpoint: Path) -> Invocation:
@@ -121,16 +138,29 @@ class Invocation:
         rest = tuple(word for word in self.rest if word not in _RESUME)
         return replace(self, mode="evaluate", past_exp=str(checkpoint), rest=rest)
 
+    def with_override(self, text: str) -> Invocation:
+        """Return the command with one more change of the configuration (S3PRL's ``-o`` syntax)."""
+        return replace(self, override=",,".join(filter(None, (self.override, text))))
+
+    def within(self, name: str) -> Invocation:
+        """Return the command for a run in a subfolder of this one's experiment folder."""
+        return replace(self, expname=None, expdir=str(self.folder / name))
+
     @property
     def folder(self) -> Path:
         """Experiment folder as S3PRL will see it (before a checkpoint overrules it)."""
         return Path(self.expdir or f"result/downstream/{self.expname}")
 
     @property
+    def goes_on(self) -> bool:
+        """Whether ``-a`` was given: what is done already is not done again."""
+        return any(word in _RESUME for word in self.rest)
+
+    @property
     def resumes(self) -> bool:
         """Whether configuration and arguments come from an earlier checkpoint."""
         saved = any(self.folder.glob("states-*.ckpt"))
-        return self.past_exp is not None or (saved and any(w in _RESUME for w in self.rest))
+        return self.past_exp is not None or (saved and self.goes_on)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -15,12 +15,15 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from espnet_kd.errors import MissingDependencyError
+from s3prl_upstreams.bad_audio import name_bad_audio
 from s3prl_upstreams.fill import cache_folder
 from s3prl_upstreams.sox import apply_effects_file, libsox_works
+from s3prl_upstreams.speaker_lengths import provide_lengths
 
 Config = dict[str, Any]
 Mend = Callable[[], "str | None"]
@@ -205,7 +208,7 @@ def limit_workers(args: Namespace, config: Config) -> str | None:
     """Start no more loader processes than there are cores (the stock files ask for 8 to 24)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     expert = config.get("downstream_expert", {})
-    blocks = [expert.get(name) for name in ("datarc", "corpus")]
+    blocks = [expert.get(name) for name in ("datarc", "corpus", "loaderrc")]
     for block in (block for block in blocks if isinstance(block, dict)):
         wanted = block.get("num_workers")
         if isinstance(wanted, int) and cores and wanted > cores:
@@ -246,6 +249,33 @@ def redirect_speaker_cache(args: Namespace, config: Config) -> str | None:
     return "SID's list of files lies in the experiment folder, not inside S3PRL"
 
 
+def provide_sox_package(args: Namespace, config: Config) -> str | None:
+    """Stand in for the package ``sox``, of which ASV imports a class that it never uses."""
+    if args.downstream != "sv_voxceleb1" or "sox" in sys.modules or _has("sox"):
+        return None
+    stand_in = ModuleType("sox")
+    stand_in.Transformer = type("Transformer", (), {})  # type: ignore[attr-defined]
+    sys.modules["sox"] = stand_in
+    return "the package sox, which ASV imports without using it, is an empty one"
+
+
+def measure_speaker_files(args: Namespace, config: Config) -> str | None:
+    """Measure ASV's training utterances by threads, into a table in the experiment."""
+    if args.downstream != "sv_voxceleb1":
+        return None
+    dataset: Any = importlib.import_module("s3prl.downstream.sv_voxceleb1.dataset")
+    folder = cache_folder(config, args.expdir)
+
+    def measure(path: str) -> int:
+        wave, _ = dataset.apply_effects_file(path, dataset.EFFECTS)
+        return int(wave.shape[-1])
+
+    root = Path(str(config["downstream_expert"]["datarc"]["file_path"])) / "dev" / "wav"
+    provide_lengths(root, folder, measure, threads=os.cpu_count() or 1)
+    dataset.__file__ = str(folder / "dataset.py")  # S3PRL's table lies beside its module
+    return "ASV's table of lengths lies in the experiment folder, not inside S3PRL"
+
+
 def reach_an_evaluation(args: Namespace, config: Config) -> str | None:
     """Evaluate and save at the last step of a run that is shorter than S3PRL's intervals."""
     runner = config.get("runner", {})
@@ -275,6 +305,9 @@ BEFORE_RUN: tuple[RunMend, ...] = (
     keep_ctc_workers,
     limit_workers,
     replace_sox_effects,
+    name_bad_audio,
     redirect_speaker_cache,
+    provide_sox_package,
+    measure_speaker_files,
     reach_an_evaluation,
 )

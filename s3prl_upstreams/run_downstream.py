@@ -8,7 +8,6 @@ split and prints the score; with ``-m`` it does what S3PRL does with it.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 import tempfile
@@ -16,22 +15,28 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 
-from espnet_kd.errors import CheckpointError, ConfigError, KDError
+from espnet_kd.bin.spawned import plain_message
+from espnet_kd.errors import ConfigError, KDError
 from s3prl_upstreams import hub, mends
+from s3prl_upstreams.cache.attach import feature_cache
 from s3prl_upstreams.configs import default_config
-from s3prl_upstreams.feature_memory import remember_features
-from s3prl_upstreams.fill import Filler
+from s3prl_upstreams.corpora import fill_config
+from s3prl_upstreams.describe_upstream import check_upstream
+from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
+from s3prl_upstreams.quick_lstm import train_quickly
+from s3prl_upstreams.rescore import rescore
 from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
-from s3prl_upstreams.tasks import find_task
+from s3prl_upstreams.tasks import Task, task_of
 
 Config = dict[str, Any]
 
@@ -52,27 +57,7 @@ def run(argv: Sequence[str]) -> list[RunScore]:
         call = call.completed(config=_write_config(call, folder), device=_default_device())
         if call.mode is not None:
             return _run_mode(stock, call)
-        _run_mode(stock, replace(call, mode="train"))
-        return _run_mode(stock, call.evaluation(best_checkpoint(call)))
-
-
-def best_checkpoint(call: Invocation) -> Path:
-    """Return the checkpoint that was best on the development split, else the last one.
-
-    Raises:
-        CheckpointError: the run saved nothing.
-    """
-    folder = call.folder
-    if call.past_exp is not None:
-        given = Path(call.past_exp)
-        folder = given if given.is_dir() else given.parent
-    task = find_task(call.downstream)
-    names = [f"{task.dev}-best.ckpt"] if task else ["dev-best.ckpt", "dev-clean-best.ckpt"]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    states = sorted(folder.glob("states-*.ckpt"), key=lambda p: int(p.stem.split("-")[-1]))
-    if not found and not states:
-        raise CheckpointError(f"{folder} holds no checkpoint; did training reach save_step?")
-    return (found or states[-1:])[0]
+        return run_flow(call, partial(_run_mode, stock))
 
 
 def _check(call: Invocation) -> None:
@@ -102,7 +87,8 @@ def _write_config(call: Invocation, folder: str) -> str | None:
     if call.config is not None or call.resumes:
         return None
     assert call.downstream is not None
-    config = default_config(call.downstream, call.variant)
+    name = call.task.name if call.task is not None else call.downstream
+    config = default_config(name, call.variant)
     path = Path(folder) / f"{call.downstream}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return str(path)
@@ -117,58 +103,56 @@ def _default_device() -> str:
 def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     """Run S3PRL's own ``main`` once."""
     book = ScoreBook()
-    settled: list[Namespace] = []
+    settled: list[tuple[Namespace, Config, Task | None]] = []
     get_args = stock.get_downstream_args
 
     def settle() -> tuple[Namespace, Config, list[str]]:
         args, config, files = get_args()
-        settle_run(args, config, call)
-        settled.append(args)
+        settled.append((args, config, settle_run(args, config, call)))
         return args, config, files
 
     # Once more: whoever used torch's safe_globals context since took the permission away again.
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
-    get_upstream = remember_features(runner.Runner._get_upstream, call.feature_memory)
+    get_downstream = train_quickly(get_downstream, call.quick_lstm)
     with (
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
-        _attribute(runner.Runner, "_get_upstream", get_upstream),
+        feature_cache(runner.Runner, call.cache) as cache,
         _attribute(hub, "OPTIONS", {} if call.dtype is None else {"dtype": call.dtype}),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
     ):
         stock.main()
-    return _report(book.scores(settled[0]), settled[0])
+    args, config, task = settled[0]
+    if task is not None and args.mode == "evaluate":
+        rescore(task, args, config, book)
+    scores = [replace(score, features=cache.features) for score in book.scores(args, task)]
+    return _report(scores, args)
 
 
-def settle_run(args: Namespace, config: Config, call: Invocation) -> None:
+def settle_run(args: Namespace, config: Config, call: Invocation) -> Task | None:
     """Complete what S3PRL parsed: mends, data, vocabularies; changes both in place.
+
+    Returns:
+        The task of SUPERB that this is, if any.
 
     Raises:
         ConfigError: everything that is missing; CheckpointError: no such upstream.
     """
-    _check_upstream(args.upstream)
+    check_upstream(args.upstream)
     if call.dtype is not None and args.upstream not in hub.names():
         problem = f"only our upstreams take it, and {args.upstream} is none of them"
         raise ConfigError("--upstream_dtype", [problem])
-    task = find_task(args.downstream)
+    task = task_of(args.downstream, config)
     if call.split is None and task is not None:
         args.evaluate_split = task.test
     splits = [args.evaluate_split] if args.mode == "evaluate" else []
     mends.report([mends.use_given_checkpoint(args, config, call.ckpt)])
-    Filler(config, call.data, args.expdir, splits).fill(args.downstream)
+    fill_config(config, args.downstream, call.data, args.expdir, splits)
     mends.report(mend(args, config) for mend in mends.BEFORE_RUN)
-
-
-def _check_upstream(name: str) -> None:
-    known = provide_hub()
-    if hasattr(known, name):
-        return
-    close = difflib.get_close_matches(name, known.options(), n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(close)}?" if close else ""
-    raise CheckpointError(f"there is no upstream {name!r}{hint}")
+    return task
 
 
 def _report(scores: list[RunScore], args: Namespace) -> list[RunScore]:
@@ -201,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(words)
     except KDError as error:
-        print(f"run_downstream: {error}", file=sys.stderr)
+        print(f"run_downstream: {plain_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("run_downstream: interrupted; -a with the same -p resumes", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_kd.utils.files import write_json
-from s3prl_upstreams.tasks import Task, find_task
+from s3prl_upstreams.tasks import Metric, Task
 
 SCORE_FILE = "score.json"
 """Written into the experiment folder after an evaluation."""
@@ -19,7 +19,7 @@ class RunScore:
     """The score of one run, in the units of the SUPERB tables."""
 
     task: str
-    """``ASR``, ``PR``, ``KS``, ``SID``; S3PRL's folder name for other tasks."""
+    """``ASR`` and so on; S3PRL's folder name for tasks outside SUPERB."""
     metric: str
     """``WER``, ``PER``, ``accuracy``."""
     value: float
@@ -36,12 +36,15 @@ class RunScore:
     """Name after ``-u``."""
     upstream_ckpt: str
     """What followed ``-k``."""
+    features: str = "stock"
+    """What the features are when not S3PRL's own: ``isolated, comparable``, ``pooled, ...``."""
 
     def line(self) -> str:
         """Say it in one line."""
         unit = f" {self.unit}" if self.unit else ""
         where = f" ({self.checkpoint})" if self.checkpoint else ""
-        return f"score: {self.task} {self.metric} {self.value:.2f}{unit} on {self.split}{where}"
+        value = f"{self.value:.{2 if self.unit else 4}f}{unit}"
+        return f"score: {self.task} {self.metric} {value} on {self.split}{where}"
 
 
 class ScoreBook:
@@ -63,16 +66,21 @@ class ScoreBook:
 
         return RecordingWriter
 
+    def add(self, tag: str, value: float) -> None:
+        """Note a score as if S3PRL had logged it."""
+        self.scalars.append((tag, value))
+
     def values(self, split: str, key: str) -> list[float]:
         """Return what was logged as ``TASK/SPLIT-KEY``."""
         return [value for tag, value in self.scalars if tag.endswith(f"/{split}-{key}")]
 
-    def scores(self, args: Namespace) -> list[RunScore]:
-        """Return the score of the evaluated split, or the best one of training.
+    def scores(self, args: Namespace, task: Task | None) -> list[RunScore]:
+        """Return the scores of the evaluated split, or the best ones of training.
 
-        For a task without an entry in our table: everything that was logged for the split.
+        Args:
+            args: S3PRL's arguments of the run.
+            task: what was run; None = no task of SUPERB, and everything that was logged counts.
         """
-        task = find_task(args.downstream)
         split = args.evaluate_split
         evaluated = args.mode == "evaluate"
         checkpoint = str(args.init_ckpt or "") if evaluated else ""
@@ -80,20 +88,21 @@ class ScoreBook:
         if task is None and evaluated:
             found = [(tag, value, "", "", split) for tag, value in self._logged(split)]
         if task is not None:
-            found = self._of_task(task, split if evaluated else task.dev, evaluated)
+            where = split if evaluated else task.dev
+            found = [row for m in task.metrics for row in self._of_metric(m, where, evaluated)]
         name = task.name if task is not None else args.downstream
         source = (checkpoint, str(args.upstream), str(args.upstream_ckpt or ""))
         return [RunScore(name, *numbers, *source) for numbers in found]
 
-    def _of_task(
-        self, task: Task, split: str, evaluated: bool
+    def _of_metric(
+        self, metric: Metric, split: str, evaluated: bool
     ) -> list[tuple[str, float, str, str, str]]:
-        values = self.values(split, task.key)
+        values = self.values(split, metric.key)
         if not values:
             return []
-        best = min(values) if task.direction == "lower" else max(values)
+        best = min(values) if metric.direction == "lower" else max(values)
         value = values[-1] if evaluated else best
-        return [(task.metric, value * task.scale, "%", task.direction, split)]
+        return [(metric.name, value * metric.scale, metric.unit, metric.direction, split)]
 
     def _logged(self, split: str) -> list[tuple[str, float]]:
         prefix = f"{split}-"

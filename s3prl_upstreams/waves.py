@@ -11,12 +11,13 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_kd.errors import AudioError
 
 
-def pad_waves(wavs: Sequence[Tensor], min_samples: int) -> tuple[Tensor, Tensor]:
+def pad_waves(wavs: Sequence[Tensor], min_samples: int, pad_to: int = 0) -> tuple[Tensor, Tensor]:
     """Pad waves with zeros to the longest, or to one frame.
 
     Args:
         wavs: B waves (S,), floating, on one device.
         min_samples: samples of one frame; a shorter wave counts as this long.
+        pad_to: samples of the batch, where it is shorter.
 
     Returns:
         (B, S) batch and (B,) int64 lengths, on the waves' device.
@@ -29,8 +30,9 @@ def pad_waves(wavs: Sequence[Tensor], min_samples: int) -> tuple[Tensor, Tensor]
     for index, wav in enumerate(wavs):
         _check(index, wav)
     x_BS = pad_sequence(list(wavs), batch_first=True)
-    if x_BS.size(1) < min_samples:
-        x_BS = torch.nn.functional.pad(x_BS, (0, min_samples - x_BS.size(1)))
+    size = max(min_samples, pad_to)
+    if x_BS.size(1) < size:
+        x_BS = torch.nn.functional.pad(x_BS, (0, size - x_BS.size(1)))
     # One look at the whole batch; which wave it was matters only when there is one.
     if not torch.isfinite(x_BS).all():
         raise AudioError(_not_finite(wavs))

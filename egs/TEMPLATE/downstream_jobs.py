@@ -7,6 +7,7 @@ from the same command and the same weights is not run again; one that was interr
     downstream_jobs.py --corpus data/corpus/corpus.json --out exp/downstream \
         --models teacher=exp/teacher/student student=exp/student --tasks asr sid --conf conf
     downstream_jobs.py --data asr=/corpora/LibriSpeech ks=/corpora/SpeechCommands --ngpu 2 ...
+    downstream_jobs.py --root /corpora --tasks pr asr ks qbe sid asv sd ic sf er ...
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_kd.utils.files import write_json
+from s3prl_upstreams.tasks import TASKS
 
 DATA = {"asr": "librispeech", "pr": "librispeech", "sid": "voxceleb", "ks": "speech_commands"}
+"""Parts of corpus.json; the other tasks' corpora lie in the folder of --root."""
+TASK_NAMES = [task.config for task in TASKS]
 MARK = "job.json"
 STARTED = "started.json"
 
@@ -38,7 +42,7 @@ class Job:
     """One downstream task of one model."""
 
     name: str
-    model: Path
+    model: Path | None
     task: str
     argv: list[str]
     expdir: Path
@@ -49,7 +53,7 @@ class Job:
         digest = hashlib.sha256()
         if "-c" in self.argv:
             digest.update(Path(self.argv[self.argv.index("-c") + 1]).read_bytes())
-        for file in sorted(self.model.glob("*")) if self.model.is_dir() else [self.model]:
+        for file in files_of_model(self.model):
             if file.is_file() and file.suffix != ".md":  # a model card changes nothing
                 digest.update(file.read_bytes())
         return {"command": " ".join(self.argv), "model": digest.hexdigest()}
@@ -66,12 +70,21 @@ class Job:
     def prepare(self) -> list[str]:
         """Clear the folder of other jobs' results; return the command, resuming our own."""
         self.expdir.mkdir(parents=True, exist_ok=True)
-        states = sorted(self.expdir.glob("*.ckpt"))
-        resumes = bool(states) and self.is_marked(STARTED)
-        for old in [MARK, "score.json"] + ([] if resumes else [path.name for path in states]):
-            (self.expdir / old).unlink(missing_ok=True)
+        # Some tasks have a run in a subfolder for each fold, checkpoint or layer.
+        results = [*self.expdir.rglob("*.ckpt"), *self.expdir.rglob("score.json")]
+        resumes = bool(results) and self.is_marked(STARTED)
+        ended = [self.expdir / MARK, self.expdir / "score.json"]
+        for old in ended if resumes else [*ended, *results]:
+            old.unlink(missing_ok=True)
         write_json(self.expdir / STARTED, self.mark)
         return [*self.argv, "-a"] if resumes else self.argv
+
+
+def files_of_model(model: Path | None) -> list[Path]:
+    """Files of a model's folder, or the model's file; nothing of one that S3PRL fetches."""
+    if model is None:
+        return []
+    return sorted(model.glob("*")) if model.is_dir() else [model]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -82,8 +95,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", nargs="*", default=[], metavar="TASK=DIR", help="instead of the corpus's folder"
     )
-    parser.add_argument("--models", nargs="+", required=True, metavar="NAME=DIR")
-    parser.add_argument("--tasks", nargs="+", default=["asr", "sid"], choices=sorted(DATA))
+    parser.add_argument("--root", default="", help="folder of all other corpora")
+    parser.add_argument(
+        "--models", nargs="+", required=True, metavar="NAME=DIR", help="NAME= without -k"
+    )
+    parser.add_argument("--tasks", nargs="+", default=["asr", "sid"], choices=TASK_NAMES)
     parser.add_argument("--conf", type=Path, help="folder of superb_TASK.yaml (default: SUPERB's)")
     parser.add_argument("--variant", help="variant of SUPERB's files, such as armhubert")
     parser.add_argument("--upstream", default="kd_student", help="name after -u")
@@ -103,7 +119,8 @@ def get_parser() -> argparse.ArgumentParser:
 def folders(args: argparse.Namespace) -> dict[str, str]:
     """Data folder of each task; a task without data is left out and said."""
     corpus = json.loads(args.corpus.read_text(encoding="utf-8")) if args.corpus else {}
-    known = {task: corpus.get(part, "") for task, part in DATA.items()}
+    known = dict.fromkeys(TASK_NAMES, args.root)
+    known.update({task: corpus[part] for task, part in DATA.items() if part in corpus})
     known.update(pair.split("=", 1) for pair in args.data)
     for task in args.tasks:
         if not known[task]:
@@ -137,8 +154,9 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
         for pair in args.models:
             name, _, model = pair.partition("=")
             expdir = args.out / name / task
-            argv = ["-u", args.upstream, "-k", model, "-d", task, "-p", str(expdir)]
-            argv += ["--data", data, "--device", "cuda" if args.ngpu else "cpu"]
+            argv = ["-u", args.upstream, *(["-k", model] if model else [])]
+            argv += ["-d", task, "-p", str(expdir), "--data", data]
+            argv += ["--device", "cuda" if args.ngpu else "cpu"]
             argv += ["--seed", str(args.seed)]
             if args.conf is not None:
                 argv += ["-c", str(args.conf / f"superb_{task}.yaml")]
@@ -147,7 +165,7 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
             if any(overrides):
                 argv += ["-o", ",,".join(filter(None, overrides))]
             argv += extra
-            jobs.append(Job(name, Path(model), task, argv, expdir))
+            jobs.append(Job(name, Path(model) if model else None, task, argv, expdir))
     return jobs
 
 
@@ -214,7 +232,7 @@ def describe(job: Job) -> str:
     if not path.exists():
         return f"{job.name} {job.task}: FAILED, see {job.expdir / 'run.log'}"
     score = json.loads(path.read_text(encoding="utf-8"))
-    return f"{job.name} {score['task']} {score['metric']} {score['value']:.2f} {score['unit']}"
+    return f"{job.name} {score['task']} {score['metric']} {score['value']:.4g} {score['unit']}"
 
 
 def main() -> None:

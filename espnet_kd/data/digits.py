@@ -30,7 +30,9 @@ from espnet_kd.utils.files import write_text
 
 _NAME = re.compile(r"(\d)_([A-Za-z]+)_(\d+)\.wav$")
 _WORDS = list(DIGITS)
-_RANGES = {"test": range(5), "dev": range(5, 10), "train": range(10, 50)}
+
+RANGES = {"test": range(5), "dev": range(5, 10), "train": range(10, 50)}
+"""Set -> numbers of its recordings."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,15 @@ def _decode(name: str, data: bytes) -> Wave:
 
 
 def prepare_digits(source: str | Path, root: str | Path, plan: DigitsPlan) -> None:
+    """Read FSDD and write what :func:`write_digits` writes."""
+    write_digits(load_digits(source), root, plan)
+
+
+def write_digits(digits: Digits, root: str | Path, plan: DigitsPlan) -> None:
     """Write ``LibriSpeech/``, ``VoxCeleb1/`` and ``lexicon.txt`` of connected digits.
 
     There is no keyword corpus: to S3PRL's keyword task all digits are one class, ``_unknown_``.
     """
-    digits = load_digits(source)
     maker = _Maker(digits, plan)
     folder = Path(root)
     libri = folder / "LibriSpeech"
@@ -145,7 +151,7 @@ class _Maker:
         self.numbers = {name: str(2001 + i) for i, name in enumerate(self.speakers)}
         self.pools: dict[tuple[str, str], list[tuple[int, int]]] = {}
         for speaker, digit, index in sorted(digits):
-            for part, indexes in _RANGES.items():
+            for part, indexes in RANGES.items():
                 if index in indexes:
                     self.pools.setdefault((speaker, part), []).append((digit, index))
 
@@ -166,15 +172,20 @@ class _Maker:
         rng: np.random.Generator,
     ) -> Recording:
         chosen = [pool[i] for i in rng.integers(len(pool), size=rng.integers(3, 8))]
-        pieces = [_pause(rng)]
+        pieces = [pause(rng)]
         for digit, index in chosen:
-            pieces += [self.digits[speaker, digit, index], _pause(rng)]
+            pieces += [self.digits[speaker, digit, index], pause(rng)]
         text = " ".join(_WORDS[digit] for digit, _ in chosen).upper()
         wave_S = np.concatenate(pieces)
         return Recording(self.numbers[speaker], str(chapter), number, text, wave_S)
 
 
-def _pause(rng: np.random.Generator) -> Wave:
-    """Return 50-250 ms of very faint noise (recordings are trimmed, silence would be digital)."""
-    samples = int(rng.integers(800, 4000))
+def pause(rng: np.random.Generator, pace: float = 1.0) -> Wave:
+    """Return 50-250 ms of very faint noise (recordings are trimmed, silence would be digital).
+
+    Args:
+        rng: decides length and noise.
+        pace: divides the length.
+    """
+    samples = int(rng.integers(800, 4000) / pace)
     return (rng.standard_normal(samples) * 3e-4).astype(np.float32)

@@ -25,7 +25,7 @@ class SnipsDataset(Dataset[Any]):
         tokenizer: S3PRL's character-slot encoder; ``encode`` takes ``words<TAB>tags``.
         bucket_size: utterances per item, neighbours as in LibriPhoneDataset.
         path: corpus folder.
-        train_speakers: voices of ``train``; an id starts with its voice.
+        train_speakers: voices of ``train``; an id starts with its voice. Empty = all there are.
         valid_speakers: voices of ``valid``.
         test_speakers: voices of ``test``.
         ascending: shortest label first.
@@ -87,7 +87,9 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 def _waves(folder: Path, texts: dict[str, str], voices: set[str]) -> list[Path]:
     waves = sorted(folder.rglob("*.wav"))
-    chosen = [w for w in waves if w.stem in texts and w.stem.split("-")[0] in voices]
+    chosen = [w for w in waves if w.stem in texts]
+    if voices:
+        chosen = [w for w in chosen if w.stem.split("-")[0] in voices]
     if not chosen:
         raise DataDirError(
             f"{folder} has no transcribed recordings of {', '.join(sorted(voices)) or 'any voice'}"

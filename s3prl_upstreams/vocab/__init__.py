@@ -1,3 +1,3 @@
-"""Symbol lists of S3PRL's tasks: ``characters.txt`` (ASR), ``phonemes.txt`` (PR)."""
+"""Symbol lists of S3PRL's tasks: characters (ASR, SF) and phonemes (PR)."""
 
 from __future__ import annotations

@@ -10,24 +10,40 @@ OVERRIDE = "config.runner.total_steps=3,,config.optimizer.lr=1e-3"
 
 
 def test_options_of_s3prl_pass_through_in_order():
-    words = ["-f", "-o", OVERRIDE, "-l", "-1", "--seed", "3", "--upstream_feature_normalize"]
+    words = ["-f", "--seed", "3", "--upstream_feature_normalize"]
     call = Invocation.parse(["-m", "train", "-u", "fbank", *words], {})
     assert call.rest == tuple(words)
     assert call.argv() == ["-m", "train", "-u", "fbank", *words]
 
 
+def test_overrides_add_up_and_negative_layers_pass():
+    call = Invocation.parse(["-u", "x", "-o", OVERRIDE, "-l", "-1"], {})
+    assert call.argv() == ["-u", "x", "-o", OVERRIDE, "-l", "-1"]
+    more = call.with_override("config.a=1")
+    assert more.override == f"{OVERRIDE},,config.a=1"
+    assert Invocation.parse(["-u", "x"], {}).with_override("config.a=1").override == "config.a=1"
+
+
+def test_a_run_inside_a_run_has_a_subfolder():
+    call = Invocation.parse(["-u", "x", "-n", "name"], {})
+    assert call.within("fold1").expdir == "result/downstream/name/fold1"
+    assert call.within("fold1").expname is None
+
+
 def test_own_options_do_not_reach_s3prl():
     own = ["--superb_variant", "armhubert", "--data", "D", "--no_quick_start"]
-    own += ["--feature_memory", "1.5"]
+    own += ["--feature_memory", "1.5", "--no_quick_lstm"]
     call = Invocation.parse(["-u", "x", *own, "--upstream_dtype", "bfloat16"], {})
     assert (call.variant, call.data, call.quick_start) == ("armhubert", "D", False)
-    assert (call.dtype, call.feature_memory) == ("bfloat16", 1.5)
+    assert (call.dtype, call.cache.memory_gb) == ("bfloat16", 1.5)
+    assert not call.quick_lstm
+    assert Invocation.parse(["--quick_lstm"], {}) == Invocation.parse([], {})
     assert call.argv() == ["-u", "x"]
 
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("asr", "asr"), ("PR", "ctc"), ("ks", "speech_commands"), ("SID", "voxceleb1"), ("x", "x")],
+    [("asr", "asr"), ("PR", "ctc"), ("sf", "ctc"), ("SID", "voxceleb1"), ("x", "x")],
 )
 def test_tasks_have_short_names(given, meant):
     assert Invocation.parse(["-d", given], {}).downstream == meant

@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 
 from s3prl_upstreams.scores import ScoreBook, save_scores
+from s3prl_upstreams.tasks import find_task
 
 
 class Writer:
@@ -34,10 +35,10 @@ def book_of(*scalars):
 
 def test_training_shows_its_best_development_score():
     log = [("asr/train-wer", 3.0), *(("asr/dev-clean-wer", value) for value in (50.0, 40.0, 45.0))]
-    (score,) = book_of(*log).scores(arguments("asr", "train"))
+    (score,) = book_of(*log).scores(arguments("asr", "train"), find_task("asr"))
     assert (score.value, score.split, score.checkpoint) == (40.0, "dev-clean", "")
     log = [("voxceleb1/dev-acc", 0.25), ("voxceleb1/dev-acc", 0.5), ("voxceleb1/test-acc", 0.4)]
-    (score,) = book_of(*log).scores(arguments("voxceleb1", "train"))
+    (score,) = book_of(*log).scores(arguments("voxceleb1", "train"), find_task("sid"))
     assert (score.task, score.value, score.unit, score.direction) == ("SID", 50.0, "%", "higher")
 
 
@@ -47,16 +48,37 @@ def test_training_shows_its_best_development_score():
         ("asr", "asr/test-clean-wer", "score: ASR WER 0.12 % on test-clean"),
         ("ctc", "ctc-libriphone/test-clean-per", "score: PR PER 12.34 % on test-clean"),
         ("voxceleb1", "voxceleb1/test-clean-acc", "score: SID accuracy 12.34 % on test-clean"),
-        ("emotion", "emotion/test-clean-acc", "score: emotion acc 0.12 on test-clean"),
+        ("emotion", "emotion-fold1/test-clean-acc", "score: ER accuracy 12.34 % on test-clean"),
+        ("quesst14_dtw", "x/test-clean-mtwv", "score: QbE MTWV 0.1234 on test-clean"),
+        ("mosei", "mosei/test-clean-acc", "score: mosei acc 0.1234 on test-clean"),
     ],
 )
 def test_an_evaluation_shows_its_split(downstream, tag, line, tmp_path):
-    scores = book_of((tag, 0.1234)).scores(arguments(downstream, "evaluate", "test-clean"))
+    arguments_ = arguments(downstream, "evaluate", "test-clean")
+    scores = book_of((tag, 0.1234)).scores(arguments_, find_task(downstream))
     assert scores[0].line() == f"{line} (exp/dev-best.ckpt)"
     saved = json.loads(save_scores(scores, str(tmp_path)).read_text())
     assert saved["split"] == "test-clean"
     assert saved["upstream_ckpt"] == "student"
 
 
+def test_a_task_with_two_scores(tmp_path):
+    book = book_of(("ctc-snips/test-slot_type_f1", 0.5), ("ctc-snips/test-slot_value_cer", 0.25))
+    scores = book.scores(arguments("ctc", "evaluate"), find_task("sf"))
+    assert [(score.metric, score.value) for score in scores] == [
+        ("slot_type_f1", 50.0),
+        ("slot_value_cer", 25.0),
+    ]
+    saved = json.loads(save_scores(scores, str(tmp_path)).read_text())
+    assert [saved["metric"], saved["more"][0]["metric"]] == ["slot_type_f1", "slot_value_cer"]
+
+
+def test_a_score_of_another_tool_counts_like_s3prls_own():
+    book = book_of(("diarization/test-der", 0.9))
+    book.add("diarization/test-scored-der", 10.0)
+    (score,) = book.scores(arguments("diarization", "evaluate"), find_task("sd"))
+    assert (score.metric, score.value) == ("DER", 10.0)
+
+
 def test_no_score_without_an_evaluation():
-    assert book_of(("asr/train-wer", 1.0)).scores(arguments("asr", "train")) == []
+    assert book_of(("asr/train-wer", 1.0)).scores(arguments("asr", "train"), find_task("asr")) == []

@@ -8,8 +8,10 @@ import soundfile
 
 from espnet_kd.errors import AudioError, ConfigError, DataDirError
 from s3prl_upstreams.configs import default_config
-from s3prl_upstreams.fill import VOCAB_DIR, Filler, cache_folder
+from s3prl_upstreams.corpora import FILLERS, VOCAB_DIR, fill_config
+from s3prl_upstreams.fill import cache_folder
 from s3prl_upstreams.make_bucket_files import main, make_bucket_files
+from s3prl_upstreams.tasks import TASKS, find_task
 
 SPLITS = ("train-clean-100", "dev-clean", "test-clean")
 
@@ -35,7 +37,7 @@ def libri(tmp_path):
 
 def fill(downstream, data, expdir, splits=(), config=None):
     config = config or default_config(downstream)
-    Filler(config, data and str(data), str(expdir), splits).fill(downstream)
+    fill_config(config, find_task(downstream).downstream, data and str(data), str(expdir), splits)
     return config["downstream_expert"]
 
 
@@ -108,9 +110,63 @@ def test_keyword_and_speaker_corpora_are_found(tmp_path):
     assert speakers["meta_data"] == str(tmp_path / "VoxCeleb1" / "iden_split.txt")
 
 
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_trials_of_verification_serve_for_the_split_that_s3prl_cannot_evaluate(tmp_path):
+    touch(tmp_path / "VoxCeleb1", "dev/wav/a", "test/wav/a", "veri_test.txt", "veri_test2.txt")
+    datarc = fill("asv", tmp_path, tmp_path)["datarc"]
+    assert datarc["file_path"] == str(tmp_path / "VoxCeleb1")
+    assert datarc["test_meta_data"] == str(tmp_path / "VoxCeleb1" / "veri_test2.txt")
+    assert datarc["dev_meta_data"] == datarc["test_meta_data"]
+
+
+def test_folders_of_diarisation(tmp_path):
+    for split in ("train", "dev", "test"):
+        names = ("wav.scp", "segments", "utt2spk")
+        touch(tmp_path / "diarization" / split, *names)
+    loaderrc = fill("sd", tmp_path, tmp_path)["loaderrc"]
+    assert loaderrc["dev_dir"] == str(tmp_path / "diarization" / "dev")
+    (tmp_path / "diarization" / "dev" / "segments").unlink()
+    with pytest.raises(ConfigError, match=r"loaderrc.dev_dir: no folder with wav.scp, segments"):
+        fill("sd", tmp_path, tmp_path)
+
+
+def test_intents_queries_and_slots(tmp_path):
+    touch(tmp_path / "fluent_speech_commands_dataset", "data/train_data.csv", "wavs/a")
+    root = str(tmp_path / "fluent_speech_commands_dataset")
+    assert fill("ic", tmp_path, tmp_path)["datarc"]["file_path"] == root
+    touch(tmp_path / "quesst14Database", "scoring/language_key_utterances.lst")
+    root = str(tmp_path / "quesst14Database")
+    assert fill("qbe", tmp_path, tmp_path)["datarc"]["dataset_root"] == root
+    snips = tmp_path / "SNIPS"
+    touch(snips, "all.iob.snips.txt", "train/a", "valid/a", "test/a")
+    with pytest.raises(ConfigError, match=r"text.slots_file: no slots.txt in "):
+        fill("sf", tmp_path, tmp_path)
+    touch(snips, "slots.txt")
+    expert = fill("sf", tmp_path, tmp_path)
+    assert expert["corpus"]["path"] == str(snips)
+    assert expert["text"]["slots_file"] == str(snips / "slots.txt")
+    assert expert["text"]["vocab_file"] == str(VOCAB_DIR / "slot_characters.txt")
+
+
+def test_every_task_says_what_it_lacks(tmp_path):
+    assert FILLERS.keys() == {task.name for task in TASKS}
+    for task in TASKS:
+        with pytest.raises(ConfigError, match=rf"data of -d \w+ \({task.name}\)") as error:
+            fill(task.name, None, tmp_path)
+        assert "--data DIR" in str(error.value)
+
+
 def test_other_tasks_are_left_alone(tmp_path):
     config = {"downstream_expert": {"datarc": {"root": None}}}
-    assert fill("emotion", None, tmp_path, config=config) == {"datarc": {"root": None}}
+    before = {"downstream_expert": {"datarc": {"root": None}}}
+    assert fill_config(config, "separation_stft", None, str(tmp_path)) is None
+    assert config == before
 
 
 def test_two_corpora_never_share_a_list_of_files():

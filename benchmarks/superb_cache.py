@@ -1,0 +1,255 @@
+"""CPU time of SUPERB runs of several epochs with the feature cache, and without: S3PRL as it is.
+
+Both sides are S3PRL's own code with our upstream, stock heads, batches and learning rates, from
+loading the student to the last checkpoint; development (and test, where the task does) are
+evaluated once per epoch. The corpora are noise (``superb_data.py``), so scores mean nothing, and
+weights are compared instead. With ``--norm layer_norm`` both sides give the same result up to
+rounding (ASR: bit for bit), except for rows with fixed crops, which are another way to train; with
+``group_norm`` features of shorter utterances depend on the padding of their batch, and are only
+comparable. Run: ``python benchmarks/superb_cache.py --tasks PR IC``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import torch
+from place import Clocked, Place
+from superb_data import MAKERS, Corpus
+
+from espnet_kd.encoder import SpeechEncoder
+from espnet_kd.encoder.architectures import architecture
+from espnet_kd.evaluation.timing import Timing, use_threads
+from s3prl_upstreams.run_downstream import run
+
+STOCK = "S3PRL"
+EXPERT = "config.downstream_expert"
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a task is measured."""
+
+    utterances: tuple[int, int, int]
+    """Of train, dev and test, in about the corpus's proportions."""
+    batch: int
+    """Utterances of a batch, the stock one unless ``note`` says otherwise."""
+    modes: tuple[tuple[str, ...], ...]
+    """Options of the sides with a cache."""
+    goal: float
+    """Ratio of CPU time; judged is the last side."""
+    workers: str
+    """Where the number of loader processes stands in the configuration."""
+    more: str = ""
+    """Further changes of the configuration."""
+    note: str = ""
+
+
+EXACT, ISOLATED, POOLED = ("exact",), ("isolated",), ("pooled",)
+CROPS = ("pooled", "--feature_cache_crops", "2")
+DATARC = f"{EXPERT}.datarc"
+CASES = {
+    "PR": Case((32, 3, 3), 16, (EXACT, ISOLATED), 1 / 5, f"{EXPERT}.corpus"),
+    "ASR": Case(
+        (8, 1, 1),
+        4,
+        (EXACT,),
+        1 / 1.3,
+        DATARC,
+        f"{DATARC}.batch_size=8",
+        "batches of 4 instead of 16",
+    ),
+    "KS": Case((64, 8, 4), 32, (POOLED, CROPS), 1 / 20, DATARC),
+    "SID": Case((16, 1, 1), 8, (POOLED, CROPS), 1 / 20, DATARC),
+    "IC": Case((32, 4, 5), 32, (POOLED,), 1 / 20, DATARC),
+    "ER": Case((16, 4, 5), 4, (POOLED,), 1 / 20, DATARC),
+    "SD": Case((8, 2, 2), 8, (ISOLATED,), 1 / 4, f"{EXPERT}.loaderrc"),
+}
+
+
+def save_student(name: str, norm: str, folder: Path, layers: int | None = None) -> float:
+    """Save a student with random weights; returns its millions of parameters."""
+    torch.manual_seed(0)
+    config = architecture(name)
+    config = config.replace(extractor_norm=norm, layers=config.layers[:layers])
+    encoder = SpeechEncoder.from_config(config)
+    encoder.save_pretrained(folder)
+    return sum(weight.numel() for weight in encoder.parameters()) / 1e6
+
+
+def overrides(task: str, case: Case, epochs: int, data: Path) -> str:
+    """S3PRL's ``-o``: so many epochs, each evaluated, on this data."""
+    steps = max(1, case.utterances[0] // case.batch)
+    changes = [
+        f"config.runner.total_steps={steps * epochs}",
+        f"config.runner.eval_step={steps}",
+        f"config.runner.save_step={steps}",
+        f"config.runner.log_step={steps}",
+        # An update per batch, so that an epoch of a small corpus is a number of updates.
+        "config.runner.gradient_accumulate_steps=1",
+        f"{case.workers}.num_workers=0",
+    ]
+    if task == "ER":
+        changes += [
+            f"{DATARC}.meta_data='{data / 'IEMOCAP/meta_data'}'",
+            f"{DATARC}.test_fold='fold1'",
+        ]
+    return ",,".join([*changes, *filter(None, [case.more])])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took and gave."""
+
+    clocked: Clocked
+    upstream: float
+    """Wall seconds inside the upstream, as the cache tells them; nan without it."""
+    weights: dict[str, torch.Tensor]
+    printed: str
+
+
+def run_once(words: list[str], threads: int) -> Run:
+    """Train in this process, in an experiment folder of its own."""
+    exp = Path(words[words.index("-p") + 1])
+    output = io.StringIO()
+    with (
+        use_threads(threads),
+        contextlib.redirect_stderr(output),
+        contextlib.redirect_stdout(output),
+    ):
+        cpu, wall = _cpu(), time.perf_counter()
+        run(words)
+        cpu, wall = _cpu() - cpu, time.perf_counter() - wall
+    printed = output.getvalue()
+    told = re.search(r"upstream ([\d.]+) s", printed)
+    upstream = float(told[1]) if told else float("nan")
+    return Run(Clocked(Timing((cpu,), (wall,), threads)), upstream, _weights(exp), printed)
+
+
+def _cpu() -> float:
+    """CPU seconds of the process and of its loaders."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _weights(exp: Path) -> dict[str, torch.Tensor]:
+    (path,) = exp.glob("states-*.ckpt")
+    with torch.serialization.safe_globals([Namespace]):
+        states = torch.load(path, weights_only=True)
+    return {
+        **states["Downstream"],
+        **{f"featurizer.{k}": v for k, v in states["Featurizer"].items()},
+    }
+
+
+def difference(run_: Run, stock: Run) -> float:
+    """Largest difference of a weight, relative to the largest weight of its tensor."""
+    found = [
+        ((run_.weights[name] - weight).abs().max() / weight.abs().max().clamp(min=1e-12)).item()
+        for name, weight in stock.weights.items()
+        if weight.is_floating_point() and not name.endswith("best_score")
+    ]
+    return max(found)
+
+
+def compare(
+    task: str, args: argparse.Namespace, student: Path, folder: Path
+) -> list[dict[str, Any]]:
+    """Rows of one task."""
+    case = CASES[task]
+    data = folder / "data"
+    MAKERS[task](Corpus(data), case.utterances)
+    words = ["-m", "train", "-u", "kd_student", "-k", str(student), "-d", task, "--device", "cpu"]
+    words += ["--data", str(data), "-o", overrides(task, case, args.epochs, data)]
+    sides = {STOCK: []}
+    for mode in case.modes:
+        name = " ".join(mode).replace("--feature_cache_crops", "fixed crops:")
+        cache = ["--feature_cache_dir", str(folder / f"cache{len(sides)}")]
+        sides[name] = ["--feature_cache", *mode, *cache]
+    # Imports are the same for both sides and are not measured.
+    brief = ",,config.runner.eval_dataloaders=[],,config.runner.total_steps=1"
+    warm_up = [f"{word}{brief}" if word.startswith("config.") else word for word in words]
+    run_once([*warm_up, "-k", str(args.tiny), "-p", str(folder / "warm_up")], args.threads)
+    title = f"{task}, {args.epochs} epochs{f', {case.note}' if case.note else ''}"
+    runs, rows = {}, []
+    for index, (name, options) in enumerate(sides.items()):
+        runs[name] = run_once([*words, *options, "-p", str(folder / f"exp{index}")], args.threads)
+        row = common.row(title, name, runs[name].clocked, runs[STOCK].clocked, float("nan"))
+        rows.append({**row, **_more(runs[name], runs[STOCK], args.epochs)})
+    common.tell(rows)
+    if args.verbose:
+        for name, one in runs.items():
+            told = [line for line in one.printed.splitlines() if "feature cache" in line]
+            print(f"  {name}: " + "\n    ".join(told))
+    return rows
+
+
+def _more(one: Run, stock: Run, epochs: int) -> dict[str, Any]:
+    """Wall time, how many times faster, in the long run too, and the difference of the weights."""
+    later = stock.clocked.median / (one.clocked.median - (0 if one is stock else one.upstream))
+    return {
+        "wall": one.clocked.timing.wall,
+        "faster": stock.clocked.median / one.clocked.median,
+        "later": 1.0 if one is stock else later,
+        "difference": difference(one, stock),
+    }
+
+
+COLUMNS = {
+    "wall s": "wall",
+    "times faster": "faster",
+    "without the first pass": "later",
+    "difference of weights": "difference",
+}
+
+
+def main() -> None:
+    """Time the chosen tasks."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--tasks", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--student", default="starhubert", help="architecture")
+    parser.add_argument("--norm", default="layer_norm", choices=("layer_norm", "group_norm"))
+    parser.add_argument("--verbose", action="store_true", help="what the cache told")
+    args = parser.parse_args()
+    if args.device != "cpu" or args.dtype != "float32":
+        parser.error("it compares CPU seconds of float32 runs")
+    if importlib.util.find_spec("s3prl") is None:
+        print("needs S3PRL: pip install s3prl")
+        sys.exit(0)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        student = Path(folder) / "student"
+        size = save_student(args.student, args.norm, student)
+        args.tiny = Path(folder) / "tiny"
+        save_student(args.student, args.norm, args.tiny, layers=1)
+        print(f"{args.student}, {size:.1f} M parameters, {args.norm}", flush=True)
+        for task in args.tasks:
+            rows += compare(task, args, student, Path(folder) / task)
+            shutil.rmtree(Path(folder) / task)
+    goals = {row["case"]: CASES[row["case"].split(",")[0]].goal for row in rows}
+    judged = {row["case"]: row["what"] for row in rows}
+    common.show(rows, {}, Place.of(args), args.json, columns=COLUMNS)
+    for row in rows:
+        if row["what"] == judged[row["case"]]:
+            goal = 1 / goals[row["case"]]
+            verdict = "met" if row["faster"] >= goal else "MISSED"
+            print(f"{row['case']}: {row['faster']:.1f} times faster, goal {goal:.3g} {verdict}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Single utterances: each is computed once, whatever batch it comes in later.
+
+A wave is computed alone, or beside others where that changes nothing. Its batch is put together
+from what is kept. S3PRL takes ``round(samples / 320)`` frames of each wave; the convolutions give
+one fewer for most lengths, so that frame is one of padding, except for the longest wave of a batch,
+which then has one frame fewer. Both are reproduced: for models to which padding is harmless the
+frame of padding is computed, for others the last frame is repeated in its place.
+
+Shape suffixes: N layers, B batch, T frames, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from s3prl_upstreams.cache.exact import CachingUpstream, Selection
+from s3prl_upstreams.cache.keys import wave_key
+from s3prl_upstreams.cache.padding import GROUP_SECONDS, group_waves, padding_is_harmless
+from s3prl_upstreams.cache.shards import Entry
+from s3prl_upstreams.cache.store import FeatureStore
+
+
+class IsolatedUpstream(CachingUpstream):
+    """An upstream that computes no utterance twice.
+
+    Args:
+        upstream: any S3PRL upstream, frozen.
+        selection: the feature that is kept.
+        store: where it is kept.
+        device: where the upstream is.
+    """
+
+    mode = "isolated"
+
+    def __init__(
+        self, upstream: nn.Module, selection: Selection, store: FeatureStore, device: str = "cpu"
+    ) -> None:
+        super().__init__(upstream, selection, store)
+        self.harmless = padding_is_harmless(upstream, device)
+
+    def features(self, wavs: Sequence[Tensor]) -> tuple[Tensor, bool]:
+        """Return (N, B, T, D), and whether it is one tensor instead of a list of layers."""
+        entries = self.entries(wavs)
+        with self.tally.clock("fetching"):
+            return self.assemble(entries, [len(wav) for wav in wavs], wavs[0].device)
+
+    def entries(self, wavs: Sequence[Tensor]) -> list[Entry]:
+        """Fetch or compute what is kept of each wave."""
+        with self.tally.clock("fetching"):
+            keys = [wave_key(wav) for wav in wavs]
+            found: dict[bytes, Entry | None] = {key: self.store.get(key) for key in keys}
+        missing: dict[bytes, Tensor] = {}
+        for key, wav in zip(keys, wavs, strict=True):
+            new = found[key] is None and key not in missing
+            self.tally.count(len(wav), hit=not new)
+            if new:
+                missing[key] = wav
+        found.update(self._made(missing))
+        return [entry for key in keys if (entry := found[key]) is not None]
+
+    def fill(self, wavs: Sequence[Tensor], device: str) -> None:
+        """Compute and keep what the store lacks of some waves."""
+        with self.tally.clock("fetching"):
+            named = {wave_key(wav): wav for wav in wavs}
+            missing = {key: wav.to(device) for key, wav in named.items() if key not in self.store}
+        for _, entry in self._made(missing):
+            self.tally.filled += entry is not None
+
+    def _made(self, missing: dict[bytes, Tensor]) -> Iterator[tuple[bytes, Entry]]:
+        """Compute and keep waves, batch by batch."""
+        names, wavs = list(missing), list(missing.values())
+        seconds = GROUP_SECONDS["cuda" if wavs and wavs[0].is_cuda else "cpu"]
+        for group in group_waves([len(wav) for wav in wavs], seconds, mixed=self.harmless):
+            with self.tally.clock("computing"):
+                made = self.compute_group([wavs[i] for i in group])
+            self.tally.computed += sum(len(wavs[i]) for i in group)
+            with self.tally.clock("fetching"):
+                for index, entry in zip(group, made, strict=True):
+                    self.store.put(names[index], entry)
+            yield from ((names[index], entry) for index, entry in zip(group, made, strict=True))
+
+    def compute_group(self, wavs: list[Tensor]) -> list[Entry]:
+        """Compute waves of one length, or of any where padding is harmless."""
+        rate = self.selection.rate
+        options: dict[str, Any] = {}
+        if self.harmless:
+            # One frame more than the longest wave has alone: its frame of padding.
+            options["pad_to"] = max(map(len, wavs)) + rate
+        with torch.inference_mode():
+            states_NBTD, single = self.compute(wavs, **options)
+        made = []
+        for row, wav in enumerate(wavs):
+            frames = min(round(len(wav) / rate), states_NBTD.size(2))
+            alone = min(self._frames_alone(len(wav), states_NBTD.size(2)), frames)
+            # A clone: of its group's memory a view would keep all.
+            made.append(self.keep(states_NBTD[:, row, :frames].clone(), alone, single))
+        return made
+
+    def _frames_alone(self, samples: int, frames: int) -> int:
+        """Frames of a wave that is its batch's longest."""
+        if not self.harmless:
+            return frames
+        model: Any = self.upstream.model
+        return int(model.frame_count(max(samples, model.min_samples)))
+
+    def keep(self, states_NTD: Tensor, alone: int, single: bool) -> Entry:
+        """Make the entry of one wave; here: all of it."""
+        return Entry(states_NTD, alone, single)
+
+    def assemble(
+        self, entries: list[Entry], lengths: list[int], device: torch.device
+    ) -> tuple[Tensor, bool]:
+        """Put a batch together.
+
+        Args:
+            entries: of the waves.
+            lengths: their samples.
+            device: where the batch is wanted.
+        """
+        longest = max(lengths)
+        first = entries[0].tensor
+        whole = max(
+            e.frames for e, samples in zip(entries, lengths, strict=True) if samples == longest
+        )
+        batch_NBTD = first.new_zeros(
+            (first.size(0), len(entries), whole, first.size(-1)), dtype=torch.float32
+        )
+        for row, (entry, samples) in enumerate(zip(entries, lengths, strict=True)):
+            taken = min(entry.tensor.size(1), whole)
+            batch_NBTD[:, row, :taken] = entry.tensor[:, :taken]
+            rest = min(round(samples / self.selection.rate), whole)
+            if taken < rest:
+                batch_NBTD[:, row, taken:rest] = entry.tensor[:, -1:]
+        return batch_NBTD.to(device), entries[0].single
+
+    def describe(self) -> str:
+        """Say in a few words what the features are, for score files."""
+        return f"{self.mode}, {'equal up to rounding' if self.harmless else 'comparable'}"

@@ -1,0 +1,209 @@
+"""Where the corpora of SUPERB's tasks lie, task by task; what can be made of them is made."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from espnet_kd.errors import ConfigError, MissingDependencyError
+from s3prl_upstreams.fill import Config, Filler, digest, is_dir, is_file
+from s3prl_upstreams.make_bucket_files import make_bucket_files
+from s3prl_upstreams.make_iemocap_meta import make_iemocap_meta
+from s3prl_upstreams.tasks import Task, task_of
+
+VOCAB_DIR = Path(__file__).resolve().parent / "vocab"
+"""Our ``characters.txt`` (ASR), ``phonemes.txt`` (PR) and ``slot_characters.txt`` (SF)."""
+
+_LEXICONS = (
+    "lexicon.txt",
+    "librispeech-lexicon-200k-g2p.txt",
+    "librispeech-lexicon-allothers-g2p.txt",
+    "librispeech-lexicon.txt",
+)
+_TRIALS = ("voxceleb1_test_v2.txt", "veri_test2.txt", "veri_test.txt")
+_SPEAKERS = ("veri_test_class.txt", "iden_split.txt")
+
+
+def fill_config(
+    config: Config, downstream: str, data: str | None, expdir: str, splits: Iterable[str] = ()
+) -> Task | None:
+    """Fill the places of one of our tasks; other downstreams are left alone.
+
+    Args:
+        config: the whole configuration of the run; changed in place.
+        downstream: S3PRL's folder of the task.
+        data: folder of ``--data``, or None.
+        expdir: experiment folder, for files that have to be made.
+        splits: names of splits to be evaluated besides the configured ones.
+
+    Returns:
+        The task, or None for a downstream that is none of SUPERB's.
+
+    Raises:
+        ConfigError: names every path that is missing and how to give it.
+    """
+    filler = Filler(config, data, expdir, splits)
+    if filler.data is not None and not filler.data.is_dir():
+        raise ConfigError("--data", [f"{filler.data} is not a folder"])
+    task = task_of(downstream, config)
+    if task is not None:
+        FILLERS[task.name](filler)
+        if filler.problems:
+            raise ConfigError(f"data of -d {downstream} ({task.name})", filler.problems)
+    return task
+
+
+def _pr(filler: Filler) -> None:
+    corpus, text = filler.block("corpus"), filler.block("text")
+    if not is_file(text.get("vocab_file")):
+        text["vocab_file"] = str(VOCAB_DIR / "phonemes.txt")
+    splits = list(corpus.get("train", ()))
+    root = filler.folder("corpus", "path", ("LibriSpeech", "."), splits)
+    given = corpus.get("lexicon") or []
+    if not given or not all(is_file(path) for path in given):
+        corpus["lexicon"] = _find_lexicon(filler, root, given)
+
+
+def _find_lexicon(filler: Filler, root: Path | None, given: list[str]) -> list[str]:
+    folders = [folder for folder in (filler.data, root, root and root.parent) if folder]
+    for folder in folders:
+        found = [str(folder / name) for name in _LEXICONS if (folder / name).is_file()]
+        if found:
+            return found
+    missing = "".join(f" ({path} is not there)" for path in given if not is_file(path))
+    filler.problems.append(
+        f"corpus.lexicon: no pronunciation lexicon{missing}. Put lexicon.txt (WORD<TAB>phones) "
+        "beside the corpus, or S3PRL's librispeech-lexicon-*-g2p.txt, or set "
+        "-o \"config.downstream_expert.corpus.lexicon=['FILE']\""
+    )
+    return []
+
+
+def _asr(filler: Filler) -> None:
+    block = filler.block("datarc")
+    if not is_file(block.get("dict_path")):
+        block["dict_path"] = str(VOCAB_DIR / "characters.txt")
+    wanted = list(dict.fromkeys(_asr_splits(filler, block)))
+    _language_model(filler, block.get("decoder_args") or {})
+    root = filler.folder("datarc", "libri_root", ("LibriSpeech", "."), wanted)
+    unknown = [split for split in filler.splits if split not in block]
+    if unknown:
+        filler.problems.append(f"-t {unknown[0]}: no such split; datarc names the known ones")
+    if root is not None and not filler.problems:
+        _bucket_files(filler, block, root, wanted)
+
+
+def _language_model(filler: Filler, decoder: Config) -> None:
+    """Check what decoding with a language model needs, before anything costs time."""
+    if decoder.get("decoder_type") != "kenlm":
+        return
+    if importlib.util.find_spec("flashlight") is None:
+        raise MissingDependencyError(
+            "decoder_type kenlm needs flashlight's decoder: pip install flashlight-text"
+        )
+    if decoder.get("unk_weight") == "-math.inf":  # S3PRL's stock value, which it cannot evaluate
+        decoder["unk_weight"] = -math.inf
+    for key in ("kenlm_model", "lexicon"):
+        if not is_file(decoder.get(key)):
+            option = f"config.downstream_expert.datarc.decoder_args.{key}='FILE'"
+            reason = f"{decoder[key]} is not there" if decoder.get(key) else "no file was given"
+            filler.problems.append(f'datarc.decoder_args.{key}: {reason}. Give -o "{option}"')
+
+
+def _asr_splits(filler: Filler, block: Config) -> Iterable[str]:
+    """Name the folders that training, its evaluation and the final evaluation need."""
+    runner = filler.config.get("runner", {})
+    for loader in ("train", *runner.get("eval_dataloaders", ()), *filler.splits):
+        yield from block.get(loader, ())
+
+
+def _bucket_files(filler: Filler, block: Config, root: Path, wanted: list[str]) -> None:
+    """Make the length tables that are missing, unless the user has a folder of them."""
+    folder = filler.expdir.absolute() / f"len_for_bucket-{digest(root)}"
+    given = block.get("bucket_file")
+    if is_dir(given) and Path(str(given)) != folder:
+        return
+    todo = [split for split in wanted if not (folder / f"{split}.csv").is_file()]
+    make_bucket_files(root, todo, folder)
+    block["bucket_file"] = str(folder)
+
+
+def _ks(filler: Filler) -> None:
+    train = ("speech_commands", "speech_commands_v0.01", "train")
+    filler.folder("datarc", "speech_commands_root", train)
+    test = ("speech_commands_test", "speech_commands_test_set_v0.01", "test")
+    filler.folder("datarc", "speech_commands_test_root", test)
+
+
+def _qbe(filler: Filler) -> None:
+    needed = ["scoring/language_key_utterances.lst"]
+    filler.folder("datarc", "dataset_root", ("quesst14Database", "."), needed)
+
+
+def _sid(filler: Filler) -> None:
+    root = filler.folder("datarc", "file_path", ("VoxCeleb1", "."), ["dev"])
+    if root is not None:
+        filler.file("datarc", "meta_data", (root, root.parent), _SPEAKERS)
+
+
+def _asv(filler: Filler) -> None:
+    names = ("VoxCeleb1_ASV", "VoxCeleb1", ".")
+    root = filler.folder("datarc", "file_path", names, ["dev/wav", "test/wav"])
+    if root is None:
+        return
+    trials = filler.file("datarc", "test_meta_data", (root, root.parent), _TRIALS)
+    block = filler.block("datarc")
+    block.setdefault("train_meta_data", None)  # asked for, not read
+    # S3PRL opens this list although it cannot evaluate it.
+    if trials is not None and not is_file(block.get("dev_meta_data")):
+        block["dev_meta_data"] = str(trials)
+
+
+def _sd(filler: Filler) -> None:
+    for split in ("train", "dev", "test"):
+        names = [f"{place}{split}" for place in ("diarization/", "diarization/data/", "data/", "")]
+        filler.folder("loaderrc", f"{split}_dir", names, ["wav.scp", "segments", "utt2spk"])
+
+
+def _ic(filler: Filler) -> None:
+    names = ("fluent_speech_commands_dataset", "fluent_speech_commands", ".")
+    filler.folder("datarc", "file_path", names, ["data/train_data.csv", "wavs"])
+
+
+def _sf(filler: Filler) -> None:
+    text = filler.block("text")
+    if not is_file(text.get("vocab_file")):
+        text["vocab_file"] = str(VOCAB_DIR / "slot_characters.txt")
+    needed = ["all.iob.snips.txt", "train", "valid", "test"]
+    root = filler.folder("corpus", "path", ("SNIPS", "audio_snips", "."), needed)
+    if root is not None:
+        filler.file("text", "slots_file", (root, root.parent), ["slots.txt"])
+
+
+def _er(filler: Filler) -> None:
+    names = ("IEMOCAP", "IEMOCAP_full_release", ".")
+    root = filler.folder("datarc", "root", names, ["Session1", "Session5"])
+    block = filler.block("datarc")
+    if root is None or is_dir(block.get("meta_data")):
+        return
+    folder = filler.expdir.absolute() / f"meta_data-{digest(root)}"
+    if not folder.is_dir():
+        make_iemocap_meta(root, folder)
+    block["meta_data"] = str(folder)
+
+
+FILLERS: dict[str, Callable[[Filler], Any]] = {
+    "PR": _pr,
+    "ASR": _asr,
+    "KS": _ks,
+    "QbE": _qbe,
+    "SID": _sid,
+    "ASV": _asv,
+    "SD": _sd,
+    "IC": _ic,
+    "SF": _sf,
+    "ER": _er,
+}

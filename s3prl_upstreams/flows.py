@@ -1,0 +1,203 @@
+"""What a command without ``-m`` does: train, choose, evaluate, in the way of its task.
+
+Most tasks evaluate the checkpoint that was best on the development split. ASV has none and
+evaluates every checkpoint; ER repeats all of it for five folds; QbE trains nothing and evaluates
+every layer. With ``-a`` what has a score already is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+from espnet_kd.errors import CheckpointError, ConfigError
+from s3prl_upstreams.configs import read_yaml
+from s3prl_upstreams.describe_upstream import build_upstream, describe
+from s3prl_upstreams.invocation import Invocation
+from s3prl_upstreams.scores import SCORE_FILE, RunScore, save_scores
+from s3prl_upstreams.tasks import TASKS
+
+T = TypeVar("T")
+Run = Callable[[Invocation], list[RunScore]]
+"""Runs S3PRL once and returns its scores."""
+
+FOLDS = tuple(f"fold{number}" for number in range(1, 6))
+"""The folds of IEMOCAP: each leaves one session out."""
+
+_FOLD_OPTION = "config.downstream_expert.datarc.test_fold"
+
+
+def run_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Run a command without ``-m``.
+
+    Args:
+        call: the completed command.
+        run: runs S3PRL once.
+
+    Returns:
+        The scores of the task, which are also in ``score.json`` of the experiment folder.
+    """
+    flow = call.task.flow if call.task is not None else "best"
+    return FLOWS[flow](call, run)
+
+
+def best_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Train, then evaluate the checkpoint that was best on the development split."""
+    run(replace(call, mode="train"))
+    return run(call.evaluation(best_checkpoint(call)))
+
+
+def checkpoints_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Train, then evaluate every kept checkpoint; the best one counts (ASV of SUPERB)."""
+    run(replace(call, mode="train"))
+    found = []
+    for path in saved_states(_folder_of_states(call)):
+        folder = call.folder / "checkpoints" / path.stem
+        scores = _earlier(call, folder, path)
+        if scores is None:
+            evaluation = call.evaluation(path).with_override(_expdir_option(folder))
+            scores = run(evaluation)
+        found.append((scores, folder))
+    if not found:
+        raise _nothing_saved(call)
+    scores, folder = _best([scores for scores, _ in found], [folder for _, folder in found])
+    for file in folder.glob("*_predict.txt"):
+        shutil.copyfile(file, call.folder / file.name)
+    return _concluded(call, scores)
+
+
+def folds_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Do everything once per fold and return the mean, unless one fold was chosen (ER)."""
+    if _chosen_fold(call):
+        return best_flow(call, run)
+    found = []
+    for fold in FOLDS:
+        inner = call.within(fold)
+        scores = _earlier(call, inner.folder)
+        if scores is None:
+            scores = best_flow(inner.with_override(f"{_FOLD_OPTION}='{fold}'"), run)
+        found += scores
+    value = sum(score.value for score in found) / len(found)
+    mean = replace(found[0], value=value, split=f"{found[0].split}, {len(FOLDS)} folds")
+    scores = [replace(mean, checkpoint="")]
+    return _concluded(call, scores)
+
+
+def layers_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Evaluate each layer on the development queries, the best one on the others (QbE)."""
+    chosen = int(call.layer) if call.layer is not None else _best_layer(call, run)
+    test = replace(call, mode="evaluate", split="test", layer=str(chosen))
+    scores = run(test.within("test"))
+    scores = [replace(score, checkpoint=f"layer {chosen}") for score in scores]
+    return _concluded(call, scores)
+
+
+def _best_layer(call: Invocation, run: Run) -> int:
+    found = []
+    for layer in range(_layers(call)):
+        inner = call.within(f"dev/layer_{layer}")
+        scores = _earlier(call, inner.folder)
+        if scores is None:
+            scores = run(replace(inner, mode="evaluate", split="dev", layer=str(layer)))
+        found.append(scores)
+    return _best(found, list(range(len(found))))[1]
+
+
+def _concluded(call: Invocation, scores: list[RunScore]) -> list[RunScore]:
+    """Write and say the scores of several runs of S3PRL together."""
+    path = save_scores(scores, str(call.folder))
+    for score in scores:
+        print(f"[espnet_kd] {score.line()}")
+    print(f"[espnet_kd] written to {path}")
+    return scores
+
+
+def _layers(call: Invocation) -> int:
+    upstream = build_upstream(str(call.upstream), call.ckpt, call.model_config)
+    return int(describe(upstream)["layers"])
+
+
+FLOWS: dict[str, Callable[[Invocation, Run], list[RunScore]]] = {
+    "best": best_flow,
+    "checkpoints": checkpoints_flow,
+    "folds": folds_flow,
+    "layers": layers_flow,
+}
+
+
+def best_checkpoint(call: Invocation) -> Path:
+    """Return the checkpoint that was best on the development split, else the last one.
+
+    Raises:
+        CheckpointError: the run saved nothing.
+    """
+    folder = _folder_of_states(call)
+    tasks = TASKS if call.task is None else (call.task,)
+    names = dict.fromkeys([task.best for task in tasks if task.best])
+    found = [folder / name for name in names if (folder / name).is_file()]
+    states = saved_states(folder)
+    if not found and not states:
+        raise _nothing_saved(call)
+    return (found or states[-1:])[0]
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """Return S3PRL's regular checkpoints, the earliest first."""
+    return sorted(folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[-1]))
+
+
+def _folder_of_states(call: Invocation) -> Path:
+    if call.past_exp is None:
+        return call.folder
+    given = Path(call.past_exp)
+    return given if given.is_dir() else given.parent
+
+
+def _nothing_saved(call: Invocation) -> CheckpointError:
+    folder = _folder_of_states(call)
+    return CheckpointError(f"{folder} holds no checkpoint; did training reach save_step?")
+
+
+def _best(scores: list[list[RunScore]], things: list[T]) -> tuple[list[RunScore], T]:
+    """Return the best scores by the first metric, the earliest among equals, and its thing."""
+    sign = -1 if scores[0][0].direction == "lower" else 1
+    return max(zip(scores, things, strict=True), key=lambda pair: sign * pair[0][0].value)
+
+
+def _earlier(
+    call: Invocation, folder: Path, made_from: Path | None = None
+) -> list[RunScore] | None:
+    """Return the scores that a stopped run left, if it is to go on and they are not out of date."""
+    path = folder / SCORE_FILE
+    if not call.goes_on or not path.is_file():
+        return None
+    if made_from is not None and made_from.stat().st_mtime > path.stat().st_mtime:
+        return None
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    records = [saved, *saved.pop("more", [])]
+    names = {field.name for field in fields(RunScore)}
+    scores = [RunScore(**{k: v for k, v in record.items() if k in names}) for record in records]
+    same = all(score.upstream_ckpt == (call.ckpt or "") for score in scores)
+    return scores if same else None
+
+
+def _chosen_fold(call: Invocation) -> bool:
+    """Whether a fold is named in the configuration, by ``-o`` or by ``-v``."""
+    if "test_fold" in (call.override or "") or {"-v", "--downstream_variant"} & set(call.rest):
+        return True
+    if call.config is None:
+        return True  # a checkpoint goes on, and it has its fold
+    expert = read_yaml(Path(call.config)).get("downstream_expert") or {}
+    return bool((expert.get("datarc") or {}).get("test_fold"))
+
+
+def _expdir_option(folder: Path) -> str:
+    """Return S3PRL's option for another experiment folder than the checkpoint's."""
+    text = str(folder)
+    if "=" in text or ",," in text or "'" in text:
+        raise ConfigError("-p", [f"{text}: S3PRL's options cannot hold = ,, or ' in a path"])
+    return f"args.expdir='{text}'"

@@ -1,0 +1,26 @@
+"""Cuts at fixed places are evenly spaced and stay inside."""
+
+from __future__ import annotations
+
+import random
+
+from s3prl_upstreams.cache.crops import FixedPlaces, stand_in, where_crops_are_drawn
+
+
+def test_places_are_evenly_spaced():
+    places = FixedPlaces(3)
+    assert {places.randint(0, 101) for _ in range(100)} == {0, 50, 101}
+    assert FixedPlaces(1).randint(10, 20) == 15
+    places.only = 2
+    assert places.randint(0, 101) == 101
+
+
+def test_everything_else_of_random_is_there():
+    places = FixedPlaces(2)
+    assert places.choice is random.choice
+    assert stand_in("random", places) is places
+    assert stand_in("randint", places)(0, 0) == 0
+
+
+def test_tasks_that_do_not_cut_are_left_alone():
+    assert where_crops_are_drawn("asr") is None

@@ -1,0 +1,144 @@
+"""What a command without ``-m`` runs, with a stand-in for S3PRL."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_kd.errors import CheckpointError, ConfigError
+from s3prl_upstreams import flows
+from s3prl_upstreams.flows import best_checkpoint, run_flow, saved_states
+from s3prl_upstreams.invocation import Invocation
+from s3prl_upstreams.scores import RunScore, save_scores
+
+
+class Stock:
+    """Writes the checkpoints of a training, and gives each evaluation the next value."""
+
+    def __init__(self, values, states=(), best=()):
+        self.values = list(values)
+        self.states, self.best = states, best
+        self.calls = []
+
+    def __call__(self, call):
+        self.calls.append(call)
+        call.folder.mkdir(parents=True, exist_ok=True)
+        if call.mode == "train":
+            for name in [*(f"states-{step}.ckpt" for step in self.states), *self.best]:
+                (call.folder / name).touch()
+            return []
+        direction = "lower" if call.task.name == "ASV" else "higher"
+        score = RunScore(
+            call.task.name, "x", self.values.pop(0), "", direction, call.split or "test",
+            call.past_exp or "", "u", call.ckpt or "",
+        )  # fmt: skip
+        folder = call.folder
+        if call.override and "args.expdir" in call.override:
+            folder = Path(call.override.split("'")[1])
+            folder.mkdir(parents=True, exist_ok=True)
+        (folder / "test_predict.txt").write_text(str(score.value))
+        save_scores([score], str(folder))
+        return [score]
+
+
+def command(tmp_path, task, *words):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"downstream_expert": {"datarc": {"test_fold": None}}}))
+    call = Invocation.parse(["-u", "u", "-d", task, "-p", str(tmp_path / "exp"), *words], {})
+    return replace(call, config=str(config))
+
+
+def test_the_best_checkpoint_is_evaluated(tmp_path):
+    stock = Stock([1.0], states=(5,), best=("best-states-dev.ckpt",))
+    (score,) = run_flow(command(tmp_path, "sd"), stock)
+    assert [call.mode for call in stock.calls] == ["train", "evaluate"]
+    assert score.checkpoint.endswith("best-states-dev.ckpt")
+
+
+def test_every_checkpoint_of_verification_is_evaluated_and_the_best_kept(tmp_path):
+    stock = Stock([0.3, 0.1, 0.2], states=(10, 20, 100))
+    (score,) = run_flow(command(tmp_path, "asv"), stock)
+    assert score.value == 0.1
+    assert score.checkpoint.endswith("states-20.ckpt")
+    assert (tmp_path / "exp" / "test_predict.txt").read_text() == "0.1"
+    assert json.loads((tmp_path / "exp" / "score.json").read_text())["value"] == 0.1
+
+    # Going on repeats nothing but what a newer checkpoint needs.
+    newer = tmp_path / "exp" / "states-100.ckpt"
+    os.utime(newer, (2**31, 2**31))
+    again = Stock([0.05])
+    (score,) = run_flow(command(tmp_path, "asv", "-a"), again)
+    assert [call.mode for call in again.calls] == ["train", "evaluate"]
+    assert score.value == 0.05
+
+
+def test_five_folds_and_their_mean(tmp_path):
+    stock = Stock([1.0, 2.0, 3.0, 4.0, 5.0], best=("dev-best.ckpt",))
+    (score,) = run_flow(command(tmp_path, "er"), stock)
+    assert score.value == 3.0
+    assert score.split == "test, 5 folds"
+    folders = [call.folder.name for call in stock.calls if call.mode == "train"]
+    assert folders == [f"fold{number}" for number in range(1, 6)]
+    assert "test_fold='fold5'" in stock.calls[-1].override
+
+    again = Stock([])
+    assert run_flow(command(tmp_path, "er", "-a"), again)[0].value == 3.0
+    assert again.calls == []
+
+
+@pytest.mark.parametrize("words", [["-o", "config.downstream_expert.datarc.test_fold='fold2'"],
+                                   ["-v", "fold2"]])  # fmt: skip
+def test_one_fold_on_request(tmp_path, words):
+    stock = Stock([7.0], best=("dev-best.ckpt",))
+    assert run_flow(command(tmp_path, "er", *words), stock)[0].value == 7.0
+    assert len(stock.calls) == 2
+
+
+def test_the_best_layer_on_the_development_queries_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows, "build_upstream", lambda *_: None)
+    monkeypatch.setattr(flows, "describe", lambda _: {"layers": 3})
+    stock = Stock([0.1, 0.3, 0.2, 0.25])
+    (score,) = run_flow(command(tmp_path, "qbe"), stock)
+    asked = [(call.split, call.layer, call.mode) for call in stock.calls]
+    layers = [("dev", "0"), ("dev", "1"), ("dev", "2"), ("test", "1")]
+    assert asked == [(split, layer, "evaluate") for split, layer in layers]
+    assert (score.value, score.checkpoint) == (0.25, "layer 1")
+
+    again = Stock([0.4])
+    (score,) = run_flow(command(tmp_path, "qbe", "-a"), again)
+    assert [call.split for call in again.calls] == ["test"]
+    other = Stock([0.4] * 4)
+    run_flow(replace(command(tmp_path, "qbe", "-a"), ckpt="another"), other)
+    assert len(other.calls) == 4, "scores of another upstream are out of date"
+
+
+def test_a_layer_on_request(tmp_path):
+    stock = Stock([0.5])
+    assert run_flow(command(tmp_path, "qbe", "-l", "2"), stock)[0].checkpoint == "layer 2"
+
+
+def test_a_run_that_saved_nothing(tmp_path):
+    for task in ("sid", "asv"):
+        with pytest.raises(CheckpointError, match="holds no checkpoint"):
+            run_flow(command(tmp_path, task), Stock([]))
+
+
+def test_states_are_in_the_order_of_updates(tmp_path):
+    for step in (100, 20, 3):
+        (tmp_path / f"states-{step}.ckpt").touch()
+    assert [path.stem for path in saved_states(tmp_path)] == ["states-3", "states-20", "states-100"]
+    call = Invocation.parse(["-e", str(tmp_path)], {})
+    assert best_checkpoint(call).name == "states-100.ckpt"
+    (tmp_path / "dev-best.ckpt").touch()
+    assert best_checkpoint(call).name == "dev-best.ckpt"
+
+
+def test_a_path_that_s3prl_would_misread(tmp_path):
+    call = replace(command(tmp_path, "asv"), expdir=str(tmp_path / "a=b"))
+    with pytest.raises(ConfigError, match="cannot hold"):
+        run_flow(call, Stock([1.0], states=(1,)))
