@@ -61,6 +61,7 @@ class Metric:
         wanted = f"{self.task} {self.name} is given {_SPOKEN[self.unit]}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"{wanted}, and {value!r:.60} is no number"
+        value = _as_float(value)
         if not math.isfinite(value):
             return f"{wanted}, and {value} is not finite"
         if unit is not None and unit != self.unit:
@@ -77,6 +78,13 @@ class Metric:
         if self.unit == FRACTION:
             return value > 0.5
         return 0 < value < 1 or (value == 1 and self.direction == "higher")
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 _SPOKEN = {PER_CENT: "in per cent (5.41)", FRACTION: "as a fraction (0.0736)"}

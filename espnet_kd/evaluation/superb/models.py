@@ -39,7 +39,7 @@ from espnet_kd.errors import ConfigError, ScoreError
 from espnet_kd.evaluation.runs import read_object
 from espnet_kd.evaluation.superb.metrics import TASKS, closest
 from espnet_kd.evaluation.superb.scores import Scores, overall, superb_s
-from espnet_kd.utils.options import from_mapping
+from espnet_kd.utils.options import from_mapping, problems_of
 
 ROLES = ("teacher", "student", "baseline", "published")
 DERIVED = ("overall", "superb_s", "rank", "missing")
@@ -183,7 +183,8 @@ def _read_model(entry: object) -> Model:
             problems += error.problems
             values["scores"] = Scores()
     try:
-        model = from_mapping(Model, values, subject="model")
+        with problems_of("model"):
+            model = from_mapping(Model, values, subject="model")
     except ConfigError as error:
         raise ScoreError("model", problems + error.problems) from None
     if problems:

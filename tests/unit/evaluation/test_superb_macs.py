@@ -5,12 +5,17 @@ S samples, T frames, D width, F feed-forward units, H heads.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from espnet_kd.encoder import LayerConfig, SpeechEncoderConfig
+from espnet_kd.encoder import LayerConfig, SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture
 from espnet_kd.evaluation.macs import SUPERB_SAMPLES, attention_extras, count_macs, meta_encoder
 from espnet_kd.evaluation.parameters import count_by_part
+from espnet_kd.evaluation.superb import Scores
+from espnet_kd.evaluation.superb.costs import with_costs
+from espnet_kd.evaluation.superb.models import Model
 from espnet_kd.evaluation.superb.published import published_models
 
 ROWS = {model.name: model.macs for model in published_models()}
@@ -62,6 +67,20 @@ def test_the_counter_agrees(name: str) -> None:
     config = architecture(name)
     assert sum(count_macs(config, 20560).values()) == closed_form(config, 20560)
     assert attention_extras(meta_encoder(config), 20560) == extras(config, 20560)
+
+
+def test_costs_of_a_row_are_counted_from_its_model(tmp_path: Path) -> None:
+    layers = [LayerConfig(num_heads=2, head_dim=4, ffn_dim=16)]
+    convs = [[4, 10, 5], [4, 3, 2], [4, 3, 2], [8, 8, 8]]
+    config = SpeechEncoderConfig(
+        conv_layers=convs, embed_dim=8, pos_conv_kernel=4, pos_conv_groups=2, layers=layers
+    )
+    encoder = SpeechEncoder.from_config(config)
+    encoder.save_pretrained(tmp_path / "model")
+    model = with_costs(Model("tiny", Scores(), rtf=0.1), str(tmp_path / "model"))
+    assert model.parameters == pytest.approx(sum(p.numel() for p in encoder.parameters()) / 1e6)
+    assert model.macs == pytest.approx(superb(config), rel=1e-12)
+    assert model.rtf == 0.1
 
 
 def test_hubert_base_as_the_leaderboards_tool_prints_it() -> None:

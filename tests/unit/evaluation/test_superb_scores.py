@@ -65,6 +65,7 @@ def test_nested_names_come_back() -> None:
         ({"IC": {"accuracy": 100.5}}, "from 0 to 100, and is 100.5"),
         ({"SD": {"DER": -7.1}}, "from 0 to 200, and is -7.1"),
         ({"ER": {"accuracy": math.nan}}, "nan is not finite"),
+        ({"PR": 10**400}, "inf is not finite"),
         ({"ER": {"accuracy": "62.9"}}, "'62.9' is no number"),
         ({"ER": {"accuracy": True}}, "True is no number"),
         ({"ER": {"accuracy": {"value": 0.6, "unit": "fraction"}}}, "said to be in 'fraction'"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from espnet_kd.errors import ConfigError, ScoreError
+from espnet_kd.evaluation.superb import models
 from espnet_kd.evaluation.superb.models import Model, read_models
 from espnet_kd.evaluation.superb.published import published_models
 from espnet_kd.evaluation.superb.report import tradeoff_panels
@@ -108,6 +111,18 @@ def test_all_problems_of_a_file_come_at_once() -> None:
         "models[4]: expected an object, not 7",
     ):
         assert part in text
+
+
+def test_the_documented_file_is_one(tmp_path: Path) -> None:
+    block = (models.__doc__ or "").partition(".. code-block:: json\n\n")[2].partition("\n\n")[0]
+    (tmp_path / "RESULTS.json").write_text(textwrap.dedent(block))
+    (model,) = models.load_models(tmp_path / "RESULTS.json")
+    assert (model.name, model.role, model.macs, model.missing()) == (
+        "student",
+        "student",
+        501.6,
+        [],
+    )
 
 
 @pytest.mark.parametrize("values", [{}, {"models": []}, {"models": {"a": 1}}])
