@@ -5,7 +5,7 @@
 #   ./run.sh --upstream armhubert --ckpt DIR --data CORPORA --tasks "asr sid" --ngpu 2 --nj 2
 #   ./run.sh --upstream dpwavlm --ckpt DPWavLM.pth --superb_variant armhubert   # authors' schedules
 #   ./run.sh --upstream hubert_base --name hubert                    # an upstream that S3PRL fetches
-#   ./run.sh --stage 6 --published false                             # the scores again
+#   ./run.sh --stage 6 --published no                             # the scores again
 #
 # CORPORA holds LibriSpeech, speech_commands_v0.01 and its test set, quesst14Database, VoxCeleb1,
 # diarization, fluent_speech_commands_dataset, SNIPS and IEMOCAP; stage 1 says what is missing and
@@ -37,7 +37,7 @@ feature_cache_gb=100   # disk for it
 seed=1337              # S3PRL's own
 nj=2                   # tasks at a time
 ngpu=1                 # GPUs that they share, 0 = CPU
-published=true         # show published students beside ours
+published=yes          # published rows beside ours: yes, no, or names of rows
 more_models=""         # others for the table: "NAME=exp/NAME ..."
 allow_missing=false    # true: a table without scores where tasks are missing
 expdir=exp             # where everything is written
@@ -110,12 +110,13 @@ if [ -n "$lm" ] && stage 5 "ASR with a language model" "an hour, 4 GB of memory"
 fi
 
 if stage 6 "Scores" "seconds" "overall and superb_s, beside the published students"; then
-    models=("$name=$exp")
-    for other in $more_models; do models+=("$other"); done
     options=()
-    if [ -d "$ckpt" ] && [ -f "$ckpt/config.json" ]; then options=(--model "$name=$ckpt"); fi
-    "$python" -m espnet_kd.bin.superb_score --exp "${models[@]}" "${options[@]}" \
-        --published "$published" --allow_missing "$allow_missing" --out "$exp/scores"
+    # A checkpoint of ours, whose parameters and MACs can be counted.
+    if [ -f "$ckpt/config.json" ]; then options+=(--model "$name=$ckpt"); fi
+    if $allow_missing; then options+=(--allow_missing); fi
+    # shellcheck disable=SC2086
+    "$python" -m espnet_kd.bin.superb_score --exp "$name=$exp" $more_models "${options[@]}" \
+        --published $published --out "$exp/scores" --title "$name on SUPERB"
 fi
 
 if stage 7 "predict.zip for the leaderboard" "seconds" "one zip file"; then

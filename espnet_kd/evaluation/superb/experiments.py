@@ -3,7 +3,7 @@
 ``python -m s3prl_upstreams.run_downstream -m evaluate`` writes such a file into the run's folder:
 task, metric, value, unit, split, checkpoint and upstream; further numbers of the run (SF has two)
 stand under ``more``. ER is five runs in folders whose names say the fold, ``er/fold1`` to
-``er/fold5``; their accuracies are averaged.
+``er/fold5``; their accuracies are averaged. Files below another one belong to a part of that run.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read_experiment(name: str, folder: str | Path) -> Experiment:
             run of unknown fold, runs of different upstreams.
     """
     root = Path(folder)
-    paths = sorted(root.rglob(SCORE_FILE))
+    paths = score_files(root)
     if not paths:
         there = "" if root.is_dir() else f" ({root} is no folder)"
         raise ScoreError(
@@ -88,6 +88,18 @@ def read_experiment(name: str, folder: str | Path) -> Experiment:
     return Experiment(
         _model(name, root, reading.found), tuple(reading.found), tuple(reading.passed_over)
     )
+
+
+def score_files(root: Path) -> list[Path]:
+    """Return the files that count, sorted.
+
+    A run that is made of several (checkpoints of ASV, layers of QbE) writes its score above theirs,
+    which then are only its parts. Of ER the five folds count, not their mean above them.
+    """
+    found = sorted(root.rglob(SCORE_FILE))
+    means = {path.parent.parent for path in found if fold_of(Path(path.parent.name))}
+    wholes = {path.parent for path in found} - means
+    return [p for p in found if p.parent in wholes and not wholes & set(p.parent.parents)]
 
 
 class _Reading:
