@@ -44,14 +44,16 @@ def get_parser() -> argparse.ArgumentParser:
     _add_pairs(parser, "--role", "NAME=ROLE", "teacher, student (by default) or baseline")
     parser.add_argument(
         "--published",
-        nargs="+",
-        default=["yes"],
-        metavar="ROW",
-        help="yes (all rows of papers and leaderboard), no, or names of rows",
+        default="yes",
+        metavar="ROWS",
+        help="yes (all rows of papers and leaderboard), no, or names of rows with commas between",
     )
     parser.add_argument(
         "--allow_missing",
-        action="store_true",
+        nargs="?",
+        const="true",
+        default="false",
+        metavar="true|false",
         help="show models that lack tasks, without overall scores",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for table, page and plots")
@@ -66,6 +68,9 @@ def _add_pairs(parser: argparse.ArgumentParser, option: str, metavar: str, text:
 def main(argv: Sequence[str] | None = None) -> int:
     """Score, print the table, write the report; returns the exit code."""
     args = get_parser().parse_args(argv)
+    if args.allow_missing not in ("true", "false"):  # a flag before RESULTS.json
+        args.results.append(args.allow_missing)
+        args.allow_missing = "true"
     return run_command(lambda: _run(args))
 
 
@@ -77,11 +82,12 @@ def _run(args: argparse.Namespace) -> None:
 
     models, experiments = _own_models(args)
     _announce(models, experiments)
-    if not args.allow_missing:
+    if args.allow_missing == "false":
         _refuse_missing(models)
     # Our own superb.json has the published rows already.
     brought = {model.name for model in models if model.role == "published"}
-    published = [row for row in choose_published(args.published) if row.name not in brought]
+    wanted = [word.strip() for word in args.published.split(",")]
+    published = [row for row in choose_published(wanted) if row.name not in brought]
     models = by_score([*models, *published])
     refuse_namesakes(models, "your models and the published ones")
     print(score_table(models, args.title).markdown())
@@ -113,6 +119,8 @@ def _announce(models: Sequence[Model], experiments: Sequence[Experiment]) -> Non
     for experiment in experiments:
         for text in experiment.passed_over:
             print(f"{experiment.model.name}: passed over {text}", file=sys.stderr)
+        for text in experiment.model.source.split("; ")[1:]:
+            print(f"{experiment.model.name}: {text}", file=sys.stderr)
     for model in models:
         for task, why in model.partial.items():
             print(f"{model.name}: {task} is the mean of {why}", file=sys.stderr)
@@ -136,7 +144,7 @@ def _pairs(args: argparse.Namespace, key: str) -> dict[str, str]:
     for word in getattr(args, key):
         name, equals, value = word.partition("=")
         if not (name and equals and value):
-            problems.append(f"{word!r} is not of the form NAME=VALUE")
+            problems.append(f"{word!r} is not of the form NAME=VALUE; RESULTS.json goes first")
         elif name in found:
             problems.append(f"{name} is given twice")
         found[name] = value

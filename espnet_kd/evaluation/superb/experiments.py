@@ -2,8 +2,10 @@
 
 ``python -m s3prl_upstreams.run_downstream -m evaluate`` writes such a file into the run's folder:
 task, metric, value, unit, split, checkpoint and upstream; further numbers of the run (SF has two)
-stand under ``more``. ER is five runs in folders whose names say the fold, ``er/fold1`` to
-``er/fold5``; their accuracies are averaged. Files below another one belong to a part of that run.
+stand under ``more``. Some tasks are several runs in folders below the task's: a file there is part
+of the task's own file, if there is one (the checkpoints of ASV, the layers of QbE, ER's folds).
+Without one, ER is five runs in folders whose names say the fold, ``er/fold1`` to ``er/fold5``;
+their accuracies are averaged.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ SCORE_FILE = "score.json"
 FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
 FOLDED = "ER"
 """The task that is run once per fold."""
+ALL_FOLDS = "5 folds"
+"""End of the split of a score that is the mean over the folds already."""
+STOCK = "stock"
 _FOLD = re.compile(r"fold[ _-]?(\d+)", re.IGNORECASE)
+_LANGUAGE_MODEL = re.compile(r"(^|[_-])lm($|[_-])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,15 @@ class Found:
     value: float
     """The number."""
     fold: str
-    """Fold of ER; empty for other tasks."""
+    """Fold of ER, or :data:`ALL_FOLDS`; empty for other tasks."""
     path: Path
     """The file."""
     checkpoint: str
     """Weights that were evaluated."""
     upstream: tuple[str, str]
     """Upstream's name and checkpoint."""
+    features: str = STOCK
+    """What the features are where they are not S3PRL's own (a feature cache)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def read_experiment(name: str, folder: str | Path) -> Experiment:
             run of unknown fold, runs of different upstreams.
     """
     root = Path(folder)
-    paths = score_files(root)
+    paths = sorted(root.rglob(SCORE_FILE))
     if not paths:
         there = "" if root.is_dir() else f" ({root} is no folder)"
         raise ScoreError(
@@ -80,26 +88,13 @@ def read_experiment(name: str, folder: str | Path) -> Experiment:
             [f"no {SCORE_FILE} below it{there}; run_downstream -m evaluate writes them"],
         )
     reading = _Reading(root)
-    for path in paths:
-        reading.read(path)
+    reading.read({path: read_object(path, "Evaluate that run again.") for path in paths})
     problems = [*reading.problems, *_repeats(reading.found, root), *_strangers(reading.found)]
     if problems:
         raise ScoreError(f"{name}: {root}", problems)
     return Experiment(
         _model(name, root, reading.found), tuple(reading.found), tuple(reading.passed_over)
     )
-
-
-def score_files(root: Path) -> list[Path]:
-    """Return the files that count, sorted.
-
-    A run that is made of several (checkpoints of ASV, layers of QbE) writes its score above theirs,
-    which then are only its parts. Of ER the five folds count, not their mean above them.
-    """
-    found = sorted(root.rglob(SCORE_FILE))
-    means = {path.parent.parent for path in found if fold_of(Path(path.parent.name))}
-    wholes = {path.parent for path in found} - means
-    return [p for p in found if p.parent in wholes and not wholes & set(p.parent.parents)]
 
 
 class _Reading:
@@ -111,8 +106,14 @@ class _Reading:
         self.problems: list[str] = []
         self.passed_over: list[str] = []
 
-    def read(self, path: Path) -> None:
-        values = read_object(path, "Evaluate that run again.")
+    def read(self, files: Mapping[Path, Mapping[str, Any]]) -> None:
+        tasks = {path.parent: str(values.get("task", "")) for path, values in files.items()}
+        for path, values in files.items():
+            above = (tasks.get(folder) for folder in path.parent.parents)
+            if tasks[path.parent] not in above:
+                self._read_file(path, values)
+
+    def _read_file(self, path: Path, values: Mapping[str, Any]) -> None:
         self._take(values, path)
         more = values.get("more")
         for score in more if isinstance(more, list) else []:
@@ -129,6 +130,10 @@ class _Reading:
             self.passed_over.append(f"{where}: {name} is none of SUPERB's numbers of {task}")
         elif not is_published_split(split):
             self.passed_over.append(f"{where}: {task} of split {split!r}, not of the test set")
+        elif metric.field == "asr" and any(_LANGUAGE_MODEL.search(part) for part in where.parts):
+            self.passed_over.append(
+                f"{where}: with a language model, which SUPERB's ASR is without"
+            )
         else:
             self._add(metric, score, path, split)
 
@@ -137,15 +142,15 @@ class _Reading:
         unit = str(score.get("unit") or "") or (FRACTION if metric.unit == FRACTION else None)
         problem = metric.problem(value, unit)
         fold = fold_of(where, split) if metric.task == FOLDED else ""
-        if metric.task == FOLDED and fold not in FOLDS:
+        if metric.task == FOLDED and fold not in (*FOLDS, ALL_FOLDS):
             problem = f"ER of unknown fold; its folders are er/{FOLDS[0]} to er/{FOLDS[-1]}"
         if problem is not None:
             self.problems.append(f"{where}: {problem}")
             return
         upstream = (str(score.get("upstream", "")), _same_path(str(score.get("upstream_ckpt", ""))))
-        checkpoint = str(score.get("checkpoint", ""))
+        about = (str(score.get("checkpoint", "")), upstream, str(score.get("features", STOCK)))
         assert isinstance(value, (int, float))
-        self.found.append(Found(metric, float(value), fold, path, checkpoint, upstream))
+        self.found.append(Found(metric, float(value), fold, path, *about))
 
 
 def is_published_split(split: str) -> bool:
@@ -154,7 +159,11 @@ def is_published_split(split: str) -> bool:
 
 
 def fold_of(path: Path, split: str = "") -> str:
-    """``fold1`` from a path like ``er/fold1/score.json`` or a split; empty without one."""
+    """``fold1`` from a path like ``er/fold1/score.json`` or a split; ``5 folds`` from a split that
+    says so; empty without either.
+    """
+    if split.endswith(ALL_FOLDS):
+        return ALL_FOLDS
     folds = [match.group(1) for part in (split, *path.parts) for match in _FOLD.finditer(part)]
     return f"fold{int(folds[-1])}" if folds else ""
 
@@ -203,7 +212,17 @@ def _model(name: str, root: Path, found: list[Found]) -> Model:
             values[metric.field] = statistics.fmean(numbers)
     folds = {one.fold for one in found if one.metric.task == FOLDED}
     partial = {}
-    if folds and len(folds) < len(FOLDS):
+    if folds and ALL_FOLDS not in folds and len(folds) < len(FOLDS):
         lacking = ", ".join(fold for fold in FOLDS if fold not in folds)
         partial = {FOLDED: f"{len(folds)} of {len(FOLDS)} folds, without {lacking}"}
-    return Model(name, Scores(**values), source=str(root), partial=partial)
+    source = "; ".join([str(root), *_other_features(found)])
+    return Model(name, Scores(**values), source=source, partial=partial)
+
+
+def _other_features(found: list[Found]) -> list[str]:
+    """Which tasks did not see the features that S3PRL itself would have computed."""
+    tasks: dict[str, list[str]] = {}
+    for one in found:
+        if one.features != STOCK:
+            tasks.setdefault(one.features, []).append(one.metric.task)
+    return [f"features {what}: {', '.join(dict.fromkeys(t))}" for what, t in tasks.items()]

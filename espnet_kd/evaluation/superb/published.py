@@ -11,6 +11,7 @@ from espnet_kd.errors import ScoreError
 from espnet_kd.evaluation.superb.metrics import closest
 from espnet_kd.evaluation.superb.models import Model, read_models
 
+_ALL_OR_NONE = {"yes": True, "true": True, "no": False, "false": False}
 FILE = Path(__file__).with_name("published.yaml")
 
 
@@ -26,14 +27,15 @@ def published_models() -> list[Model]:
 
 
 def choose_published(wanted: Sequence[str]) -> list[Model]:
-    """Published rows by ``["yes"]`` (all), ``["no"]`` (none) or their names in any case.
+    """Published rows by ``["yes"]`` or ``["true"]`` (all), ``["no"]`` or ``["false"]`` (none), or
+    their names in any case.
 
     Raises:
         ScoreError: unknown names, all listed with the closest known ones.
     """
     rows = {model.name.lower(): model for model in published_models()}
-    if len(wanted) == 1 and wanted[0].lower() in ("yes", "no"):
-        return list(rows.values()) if wanted[0].lower() == "yes" else []
+    if len(wanted) == 1 and wanted[0].lower() in _ALL_OR_NONE:
+        return list(rows.values()) if _ALL_OR_NONE[wanted[0].lower()] else []
     names = tuple(model.name for model in rows.values())
     unknown = [f"no row {w}{closest(w, names)}" for w in wanted if w.lower() not in rows]
     if unknown:

@@ -118,11 +118,11 @@ def run_tables(experiments: Sequence[Experiment]) -> list[Table]:
     for experiment in experiments:
         rows = [
             [f"{f.metric.task} {f.metric.name} {f.fold}".strip(), f.metric.text(f.value),
-             f"`{f.checkpoint}`" if f.checkpoint else MISSING, f"`{f.path}`"]
+             f"`{f.checkpoint}`" if f.checkpoint else MISSING, f.features, f"`{f.path}`"]
             for f in experiment.found
         ]  # fmt: skip
-        rows += [["passed over", MISSING, MISSING, text] for text in experiment.passed_over]
-        head = ["number", "value", "weights", "file"]
+        rows += [["passed over", *3 * [MISSING], text] for text in experiment.passed_over]
+        head = ["number", "value", "weights", "features", "file"]
         tables.append(Table(f"Runs of {experiment.model.name}", head, rows))
     return tables
 

@@ -41,7 +41,7 @@ def test_everything_at_once(tmp_path, results, runs, capsys) -> None:
     profile, out = tmp_path / "profile.json", tmp_path / "out"
     profile.write_text(json.dumps(PROFILE))
     words = [str(results), "--exp", f"<tiny>={runs}", "--model", f"<tiny>={profile}"]
-    rows = ["--published", "HuBERT Base", "DPHuBERT", "FBANK", "USAD-Small"]
+    rows = ["--published", "HuBERT Base, DPHuBERT,FBANK,USAD-Small"]
     words += ["--role", "<tiny>=baseline", *rows]
     assert command.main([*words, "--out", str(out)]) == 0
     names = {"superb.md", "superb.json", "superb.html", "superb_s.png", "overall.png"}
@@ -60,7 +60,7 @@ def test_everything_at_once(tmp_path, results, runs, capsys) -> None:
     for name in ("superb_s.png", "overall.png"):
         assert colours(out / name) > 50
     markdown = (out / "superb.md").read_text(encoding="utf-8")
-    assert f"`exp/PR/dev-best.ckpt` | `{runs}/pr/score.json` |" in markdown
+    assert f"`exp/PR/dev-best.ckpt` | stock | `{runs}/pr/score.json` |" in markdown
     assert "## Sources" in markdown
 
     # Its own JSON is an input like any other.
@@ -78,8 +78,11 @@ def test_published_rows_can_be_left_out_or_chosen(results, capsys) -> None:
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| big", "| small"]
     assert lines[2].endswith("| 1.4 |")
     assert lines[3].endswith("| 1.6 |")
-    assert command.main([str(results)]) == 0
-    assert capsys.readouterr().out.count(" | published | ") == 24
+    for words in ([], ["--published", "true"], ["--published", "YES", "--allow_missing", "false"]):
+        assert command.main([str(results), *words]) == 0
+        assert capsys.readouterr().out.count(" | published | ") == 24
+    assert command.main(["--published", "false", "--allow_missing", str(results)]) == 0
+    assert " published " not in capsys.readouterr().out
 
 
 def test_costs_are_counted_from_a_model(results, monkeypatch, capsys) -> None:
@@ -106,15 +109,16 @@ def test_missing_tasks_are_named_unless_allowed(tmp_path, capsys) -> None:
     assert "tiny lacks ASR WER, QbE MTWV, ER (2 of 5 folds, without fold3, fold4, fold5)" in said
     assert "tiny: passed over asr/score.json: ASR of split 'dev-clean', not of the test" in said
     assert "tiny: ER is the mean of 2 of 5 folds" in said
-    assert command.main(["--exp", f"tiny={runs}", "--allow_missing"]) == 0
+    said = refused(capsys, "--exp", f"tiny={runs}", "--allow_missing", "false")
+    assert command.main(["--exp", f"tiny={runs}", "--allow_missing", "true"]) == 0
     rows = capsys.readouterr().out.splitlines()
     (row,) = (line for line in rows if line.startswith("| tiny"))
     assert row.endswith("| 61.36 (2 of 5 folds, without fold3, fold4, fold5) | – | – | – |")
 
 
 def test_wrong_words(tmp_path, results, capsys) -> None:
-    said = refused(capsys, results, "--model", "smal=armhubert", "--role", "x=teacher")
-    assert "--model smal: no such model in RESULTS.json or --exp; did you mean small?" in said
+    said = refused(capsys, results, "--model", "smll=armhubert", "--role", "x=teacher")
+    assert "--model smll: no such model in RESULTS.json or --exp; did you mean small?" in said
     assert "--role x: no such model" in said
     said = refused(capsys, results, "--exp", "tiny", "a=b", "a=c")
     assert "'tiny' is not of the form NAME=VALUE" in said

@@ -9,6 +9,7 @@ import pytest
 
 from espnet_kd.errors import KDError, ScoreError
 from espnet_kd.evaluation.superb.experiments import fold_of, read_experiment
+from espnet_kd.evaluation.superb.table import run_tables
 from tests.unit.evaluation.superb_made_up import SCORES, score, write_runs, write_score
 
 
@@ -62,9 +63,41 @@ def test_a_fold_twice(tmp_path: Path) -> None:
 
 def test_a_run_of_unknown_fold(tmp_path: Path) -> None:
     write_score(tmp_path / "er", score("ER", "accuracy", 60.0))
-    write_score(tmp_path / "er" / "fold6", score("ER", "accuracy", 60.0))
-    assert len(problems_of(tmp_path)) == 2
-    assert problems_of(tmp_path)[1].startswith("er/score.json: ER of unknown fold; its folders")
+    write_score(tmp_path / "er_fold6", score("ER", "accuracy", 60.0))
+    first, second = problems_of(tmp_path)
+    assert first == "er/score.json: ER of unknown fold; its folders are er/fold1 to er/fold5"
+    assert second.startswith("er_fold6/score.json: ER of unknown fold")
+
+
+def test_runs_below_a_tasks_own_score_are_part_of_it(tmp_path: Path) -> None:
+    """As run_downstream leaves ASV's checkpoints, QbE's layers and ER's folds."""
+    write_runs(tmp_path)
+    write_score(tmp_path / "asv/checkpoints/states-10", score("ASV", "EER", 9.0))
+    write_score(tmp_path / "asv/checkpoints/states-20", score("ASV", "EER", 5.68))
+    write_score(tmp_path / "qbe/dev/layer_0", score("QbE", "MTWV", 0.01, split="dev"))
+    write_score(tmp_path / "qbe/test", score("QbE", "MTWV", 0.0635))
+    write_score(tmp_path / "er", score("ER", "accuracy", 62.86, split="test, 5 folds"))
+    experiment = read_experiment("tiny", tmp_path)
+    assert experiment.model.scores == SCORES
+    assert experiment.model.missing() == []
+    assert experiment.passed_over == ()
+    assert [one.fold for one in experiment.found if one.metric.task == "ER"] == ["5 folds"]
+
+
+def test_a_language_model_is_not_superbs_recogniser(tmp_path: Path) -> None:
+    write_score(tmp_path / "asr", score("ASR", "WER", 9.96))
+    write_score(tmp_path / "asr_lm", score("ASR", "WER", 7.0))
+    experiment = read_experiment("tiny", tmp_path)
+    assert experiment.model.scores.asr == 9.96
+    assert experiment.passed_over[0].startswith("asr_lm/score.json: with a language model")
+
+
+def test_features_that_are_not_stock_are_said(tmp_path: Path) -> None:
+    write_score(tmp_path / "pr", score("PR", "PER", 7.7, features="isolated, comparable"))
+    write_score(tmp_path / "ks", score("KS", "accuracy", 96.0, features="stock"))
+    experiment = read_experiment("tiny", tmp_path)
+    assert experiment.model.source == f"{tmp_path}; features isolated, comparable: PR"
+    assert run_tables([experiment])[0].rows[1][3] == "isolated, comparable"
 
 
 def test_a_number_twice(tmp_path: Path) -> None:
