@@ -62,9 +62,7 @@ def commands(corpus: Corpus, counts: tuple[int, int, int]) -> None:
     for part, count in zip(("train", "valid"), counts, strict=False):
         for index in range(count):
             speaker = _speaker(part, index)
-            corpus.wave(
-                f"speech_commands/{KEYWORDS[index % 11]}/{speaker}_nohash_{index}.wav", 1.0
-            )
+            corpus.wave(f"speech_commands/{KEYWORDS[index % 11]}/{speaker}_nohash_{index}.wav", 1.0)
     for word in KEYWORDS[:10]:
         (corpus.root / "speech_commands" / word).mkdir(parents=True, exist_ok=True)
     corpus.wave("speech_commands/_background_noise_/hum.wav", 60.0)
