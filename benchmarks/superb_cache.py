@@ -64,7 +64,7 @@ POOLED = ("pooled", "--feature_cache_prefill")
 CROPS = (*POOLED, "--feature_cache_crops", "2")
 DATARC = f"{EXPERT}.datarc"
 CASES = {
-    "PR": Case((32, 3, 3), 16, (EXACT, ISOLATED), 1 / 5, f"{EXPERT}.corpus"),
+    "PR": Case((32, 2, 2), 16, (ISOLATED,), 1 / 5, f"{EXPERT}.corpus"),
     "ASR": Case(
         (8, 1, 1),
         4,
@@ -74,11 +74,11 @@ CASES = {
         f"{DATARC}.batch_size=8",
         "batches of 4 instead of 16",
     ),
-    "KS": Case((64, 8, 4), 32, (POOLED, CROPS), 1 / 20, DATARC),
-    "SID": Case((16, 1, 1), 8, (POOLED, CROPS), 1 / 20, DATARC),
-    "IC": Case((32, 4, 5), 32, (POOLED,), 1 / 20, DATARC),
-    "ER": Case((16, 4, 5), 4, (POOLED,), 1 / 20, DATARC),
-    "SD": Case((8, 2, 2), 8, (ISOLATED,), 1 / 4, f"{EXPERT}.loaderrc"),
+    "KS": Case((32, 4, 2), 32, (POOLED, CROPS), 1 / 20, DATARC),
+    "SID": Case((8, 1, 1), 8, (POOLED, CROPS), 1 / 20, DATARC),
+    "IC": Case((32, 2, 2), 32, (POOLED,), 1 / 20, DATARC),
+    "ER": Case((8, 2, 3), 4, (POOLED,), 1 / 20, DATARC),
+    "SD": Case((8, 1, 1), 8, (ISOLATED,), 1 / 4, f"{EXPERT}.loaderrc"),
 }
 
 

@@ -11,6 +11,7 @@ from s3prl_upstreams.cache.crops import Places, stand_in, where_crops_are_drawn
 from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.isolated import IsolatedUpstream
 from s3prl_upstreams.cache.keys import FORMAT, upstream_key
+from s3prl_upstreams.cache.layers import sum_by_product
 from s3prl_upstreams.cache.options import CacheOptions
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
 from s3prl_upstreams.cache.prefill import prefill
@@ -84,6 +85,8 @@ class RunCache:
         runner.upstream.model = self.upstream.eval()
         if options.mode == "pooled":
             take_single_frames(featurizer.model)
+        elif options.mode == "isolated":
+            sum_by_product(featurizer.model)
         self.features = self._describe()
 
     def _describe(self) -> str:
