@@ -32,7 +32,7 @@ def sum_by_product(featurizer: Any) -> None:
         stacked = layers.stacked if isinstance(layers, Layers) else torch.stack(tuple(layers))
         if model.normalize:
             stacked = torch.nn.functional.layer_norm(stacked, stacked.shape[-1:])
-        weights_N = model.weights.softmax(dim=-1)
+        weights_N: Tensor = model.weights.softmax(dim=-1)
         return (weights_N @ stacked.flatten(1)).view(stacked.shape[1:])
 
     model._weighted_sum = weighted_sum

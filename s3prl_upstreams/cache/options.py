@@ -16,7 +16,7 @@ HELP = """\
                            --feature_cache exact: ASR's batches, and all of dev and test, come again
   --feature_cache MODE     compute features once. exact: whole batches that come again, the same
                            result bit for bit; isolated: single utterances (PR, SF, SD, ASV);
-                           pooled: their means over time (SID, KS, IC, ER). See docs/superb.md
+                           pooled: their means over time (SID, KS, IC, ER)
   --feature_cache_dir DIR  where they are kept, keyed by the upstream's weights: runs may share it
                            (default EXPDIR/feature_cache, unless --feature_memory is given)
   --feature_cache_gb GB    what the files there may take (default 50)
