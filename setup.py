@@ -35,6 +35,9 @@ REQUIREMENTS = [
     "pandas>=2.0",
     "editdistance>=0.8",
     "joblib>=1.3",
+    "h5py>=3.10",
+    "dtw-python>=1.5",  # 1.3.0, which S3PRL names, does not import with numpy 2
+    "lxml>=5.0",
 ]
 
 DATA_KINDS = ("yaml", "yml", "json", "txt", "html", "css", "pth")
@@ -47,6 +50,8 @@ EXTRAS = {
     # Only to compare with the original: every fairseq file is read without it.
     "fairseq": ["fairseq-fixed>=0.12.3.1"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+    # ASR of SUPERB with a language model; the wheel has KenLM inside.
+    "lm": ["flashlight-text>=0.0.7"],
     "wandb": ["wandb>=0.17"],
     # Whisper's token tables, to make tokenizers without the hub.
     "whisper": ["openai-whisper>=20250625"],
@@ -65,6 +70,7 @@ EXTRAS = {
         "openai-whisper>=20250625",
         "faster-whisper>=1.1",
         "datasets>=3,<5",
+        "flashlight-text>=0.0.7",
         "hypothesis>=6.100",
         "ruff>=0.12",
         "mypy>=1.11",

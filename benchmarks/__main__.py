@@ -25,6 +25,7 @@ SCRIPTS = (
     "quantizer_training.py",
     "codebook_loss.py",
     "superb_cache.py",
+    "asr_head.py",
 )
 
 

@@ -18,6 +18,10 @@ class ConfigError(KDError, ValueError):
         super().__init__(f"{subject}: {len(self.problems)} problem(s){lines}")
 
 
+class ScoreError(ConfigError):
+    """Scores of a benchmark are missing, or cannot be what they are said to be; lists them all."""
+
+
 class CheckpointError(KDError, ValueError):
     """A checkpoint is missing, damaged, or does not fit the model that should read it."""
 

@@ -7,6 +7,7 @@ truncated WAV or one with NaN is not noticed at all. The readers of the running 
 from __future__ import annotations
 
 import importlib
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +35,12 @@ def name_bad_audio(args: Namespace, config: dict[str, Any]) -> str | None:
     effects = getattr(torchaudio, "sox_effects", None)
     if effects is not None:
         effects.apply_effects_file = checked(_inner(effects.apply_effects_file), policy)
+        # A data set that was imported earlier holds the function of that time.
+        dataset: Any = sys.modules.get(f"s3prl.downstream.{args.downstream}.dataset")
+        if hasattr(dataset, "apply_effects_file"):
+            dataset.apply_effects_file = effects.apply_effects_file
     if args.downstream == "diarization":
-        dataset: Any = importlib.import_module("s3prl.downstream.diarization.dataset")
+        dataset = importlib.import_module("s3prl.downstream.diarization.dataset")
         dataset.sf = SimpleNamespace(read=checked(soundfile.read, policy))
     return None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.errors import ConfigError
+from espnet_kd.errors import ConfigError, MissingDependencyError
 from s3prl_upstreams.fill import Config, Filler, digest, is_dir, is_file
 from s3prl_upstreams.make_bucket_files import make_bucket_files
 from s3prl_upstreams.make_iemocap_meta import make_iemocap_meta
@@ -85,12 +87,30 @@ def _asr(filler: Filler) -> None:
     if not is_file(block.get("dict_path")):
         block["dict_path"] = str(VOCAB_DIR / "characters.txt")
     wanted = list(dict.fromkeys(_asr_splits(filler, block)))
+    _language_model(filler, block.get("decoder_args") or {})
     root = filler.folder("datarc", "libri_root", ("LibriSpeech", "."), wanted)
     unknown = [split for split in filler.splits if split not in block]
     if unknown:
         filler.problems.append(f"-t {unknown[0]}: no such split; datarc names the known ones")
     if root is not None and not filler.problems:
         _bucket_files(filler, block, root, wanted)
+
+
+def _language_model(filler: Filler, decoder: Config) -> None:
+    """Check what decoding with a language model needs, before anything costs time."""
+    if decoder.get("decoder_type") != "kenlm":
+        return
+    if importlib.util.find_spec("flashlight") is None:
+        raise MissingDependencyError(
+            "decoder_type kenlm needs flashlight's decoder: pip install flashlight-text"
+        )
+    if decoder.get("unk_weight") == "-math.inf":  # S3PRL's stock value, which it cannot evaluate
+        decoder["unk_weight"] = -math.inf
+    for key in ("kenlm_model", "lexicon"):
+        if not is_file(decoder.get(key)):
+            option = f"config.downstream_expert.datarc.decoder_args.{key}='FILE'"
+            reason = f"{decoder[key]} is not there" if decoder.get(key) else "no file was given"
+            filler.problems.append(f'datarc.decoder_args.{key}: {reason}. Give -o "{option}"')
 
 
 def _asr_splits(filler: Filler, block: Config) -> Iterable[str]:
@@ -136,6 +156,7 @@ def _asv(filler: Filler) -> None:
         return
     trials = filler.file("datarc", "test_meta_data", (root, root.parent), _TRIALS)
     block = filler.block("datarc")
+    block.setdefault("train_meta_data", None)  # asked for, not read
     # S3PRL opens this list although it cannot evaluate it.
     if trials is not None and not is_file(block.get("dev_meta_data")):
         block["dev_meta_data"] = str(trials)

@@ -22,6 +22,8 @@ options of this wrapper (all others are S3PRL's own, see below):
                            schedules, SID learning rate x 10)
   --data DIR               folder in which the corpus of the task is looked for
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
+  --no_quick_lstm          train LSTM heads (ASR, SF) on a CPU by torch's own code: equal up to
+                           rounding to the default, --quick_lstm, and slower
   --no_quick_start         import S3PRL's whole hub even where our upstreams do not need it
 """
     + CACHE_HELP
@@ -73,6 +75,7 @@ class Invocation:
     data: str | None = None
     dtype: str | None = None
     cache: CacheOptions = field(default_factory=CacheOptions)
+    quick_lstm: bool = True
     quick_start: bool = True
     rest: tuple[str, ...] = field(default=())
     """Options that only S3PRL looks at, in their order."""
@@ -92,6 +95,8 @@ class Invocation:
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
         add_cache_options(parser)
+        parser.add_argument("--quick_lstm", action="store_true", default=True)
+        parser.add_argument("--no_quick_lstm", dest="quick_lstm", action="store_false")
         parser.add_argument("--no_quick_start", dest="quick_start", action="store_false")
         known, rest = parser.parse_known_args(list(argv))
         cache = take_cache_options(known)

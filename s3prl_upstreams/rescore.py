@@ -75,13 +75,14 @@ def turns_of(folder: Path) -> Turns:
     Raises:
         DataDirError: a line that has not ``UTTERANCE RECORDING START END``, or no speaker.
     """
-    speakers = read_table(folder / "utt2spk")
+    speakers = read_table(folder / "utt2spk").first()
     turns: Turns = {}
-    for utterance, line in read_table(folder / "segments").items():
+    for row in read_table(folder / "segments").rows:
         try:
-            recording, start, end = line.split()
-            turn = Turn(speakers[utterance], float(start), float(end))
+            recording, start, end = row.value.split()
+            turn = Turn(speakers[row.key].value, float(start), float(end))
         except (ValueError, KeyError) as error:
-            raise DataDirError(f"{folder / 'segments'}: {utterance} {line}: {error}") from error
+            where = f"{folder / 'segments'}:{row.line}: {row.key} {row.value}"
+            raise DataDirError(f"{where}: not UTTERANCE RECORDING START END: {error}") from error
         turns.setdefault(recording, []).append(turn)
     return turns

@@ -33,6 +33,7 @@ from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
+from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.rescore import rescore
 from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
 from s3prl_upstreams.tasks import Task, task_of
@@ -114,6 +115,7 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     mends.report([mends.allow_namespace()])
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
+    get_downstream = train_quickly(get_downstream, call.quick_lstm)
     with (
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),

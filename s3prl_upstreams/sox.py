@@ -104,7 +104,7 @@ def _by_program(path: str, effects: Effects, kind: str | None) -> tuple[Tensor, 
     if done.returncode != 0:
         raise AudioError(f"{path}: sox failed: {done.stderr.decode(errors='replace').strip()}")
     samples_SC = np.frombuffer(done.stdout, dtype="<f4").reshape(-1, channels)
-    return torch.from_numpy(np.ascontiguousarray(samples_SC.T)), rate
+    return torch.from_numpy(samples_SC.T.copy()), rate
 
 
 def _result_format(path: str, effects: Effects) -> tuple[int, int]:

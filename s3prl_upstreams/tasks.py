@@ -83,7 +83,12 @@ TASKS: tuple[Task, ...] = (
     ),
     Task("SID", "voxceleb1", (_ACCURACY,)),
     Task("ASV", "sv_voxceleb1", (Metric("EER", "EER", "lower"),), best="", flow="checkpoints"),
-    Task("SD", "diarization", (Metric("DER", "scored-der", "lower", scale=1.0),), best="best-states-dev.ckpt"),
+    Task(
+        "SD",
+        "diarization",
+        (Metric("DER", "scored-der", "lower", scale=1.0),),
+        best="best-states-dev.ckpt",
+    ),
     Task("IC", "fluent_commands", (_ACCURACY,)),
     Task(
         "SF",

@@ -5,7 +5,7 @@
 #   ./run.sh --upstream armhubert --ckpt DIR --data CORPORA --tasks "asr sid" --ngpu 2 --nj 2
 #   ./run.sh --upstream dpwavlm --ckpt DPWavLM.pth --superb_variant armhubert   # authors' schedules
 #   ./run.sh --upstream hubert_base --name hubert                    # an upstream that S3PRL fetches
-#   ./run.sh --stage 6 --published false                             # the scores again
+#   ./run.sh --stage 6 --published no                             # the scores again
 #
 # CORPORA holds LibriSpeech, speech_commands_v0.01 and its test set, quesst14Database, VoxCeleb1,
 # diarization, fluent_speech_commands_dataset, SNIPS and IEMOCAP; stage 1 says what is missing and
@@ -31,12 +31,13 @@ check_audio=true       # false: do not look at every header in stage 1
 superb_variant=""      # armhubert, lighthubert: those authors' learning rates and schedules
 superb_conf=""         # folder of superb_TASK.yaml, instead of conf/superb
 superb_args=""         # further options of s3prl_upstreams.run_downstream, for every task
+lm=""                  # folder of 4-gram.arpa.gz and librispeech_lexicon.lst: ASR's second score
 feature_cache=""       # exact, isolated or pooled: compute features once; "" = as S3PRL does
 feature_cache_gb=100   # disk for it
 seed=1337              # S3PRL's own
 nj=2                   # tasks at a time
 ngpu=1                 # GPUs that they share, 0 = CPU
-published=true         # show published students beside ours
+published=yes          # published rows beside ours: yes, no, or names of rows
 more_models=""         # others for the table: "NAME=exp/NAME ..."
 allow_missing=false    # true: a table without scores where tasks are missing
 expdir=exp             # where everything is written
@@ -47,7 +48,7 @@ python=""              # interpreter; found when empty
 . ./cmd.sh
 . ../TEMPLATE/stages.sh
 stages_check 0 7
-from_start ckpt data superb_conf expdir
+from_start ckpt data superb_conf expdir lm
 common=../librispeech/common
 
 if [ -n "$ckpt" ] && [ ! -e "$ckpt" ]; then die "--ckpt $ckpt: no such file or folder"; fi
@@ -78,6 +79,7 @@ if stage 1 "Data" "hours with downloads, 30 GB; 10 minutes without" \
         if wants pr; then "$python" $common/download.py lexicon --out "$data"; fi
         if wants ks; then "$python" $common/download.py commands --out "$data"; fi
         if wants qbe; then "$python" $common/download.py quesst --out "$data"; fi
+        if [ -n "$lm" ]; then "$python" $common/download.py language_model --out "$lm"; fi
     fi
     "$python" -m s3prl_upstreams.check_data --data "$data" --tasks "$tasks" \
         ${superb_conf:+--conf "$superb_conf"} --audio "$check_audio"
@@ -97,18 +99,29 @@ if stage 3 "Train and evaluate: $tasks" "two weeks of one GPU for all (estimate)
         --seed "$seed" --nj "$nj" --ngpu "$ngpu" --extra "${cache[*]} $superb_args" "${settings[@]}"
 fi
 
+if [ -n "$lm" ] && stage 5 "ASR with a language model" "an hour, 4 GB of memory" "a lower WER"; then
+    best=$exp/asr/dev-clean-best.ckpt
+    need "$best" 3 "the best checkpoint of ASR"
+    decoder=config.downstream_expert.datarc.decoder_args
+    "$python" -m s3prl_upstreams.run_downstream -m evaluate -t test-clean -e "$best" \
+        --device "$([ "$ngpu" = 0 ] && echo cpu || echo cuda)" --data "$data" \
+        -o "args.expdir='$exp/asr_lm',,$decoder.decoder_type='kenlm',,$decoder.kenlm_model='$(realpath "$lm/4-gram.arpa.gz")',,$decoder.lexicon='$(realpath "$lm/librispeech_lexicon.lst")'"
+    cp "$exp/asr_lm/test-clean-LM-hyp.ark" "$exp/asr/"
+fi
+
 if stage 6 "Scores" "seconds" "overall and superb_s, beside the published students"; then
-    models=("$name=$exp")
-    for other in $more_models; do models+=("$other"); done
     options=()
-    if [ -d "$ckpt" ] && [ -f "$ckpt/config.json" ]; then options=(--model "$name=$ckpt"); fi
-    "$python" -m espnet_kd.bin.superb_score --exp "${models[@]}" "${options[@]}" \
-        --published "$published" --allow_missing "$allow_missing" --out "$exp/scores"
+    # A checkpoint of ours, whose parameters and MACs can be counted.
+    if [ -f "$ckpt/config.json" ]; then options+=(--model "$name=$ckpt"); fi
+    if $allow_missing; then options+=(--allow_missing); fi
+    # shellcheck disable=SC2086
+    "$python" -m espnet_kd.bin.superb_score --exp "$name=$exp" $more_models "${options[@]}" \
+        --published $published --out "$exp/scores" --title "$name on SUPERB"
 fi
 
 if stage 7 "predict.zip for the leaderboard" "seconds" "one zip file"; then
-    "$python" -m s3prl_upstreams.make_submission --exp "$exp" --tasks "$tasks" \
-        --out "$exp/predict.zip"
+    # shellcheck disable=SC2086
+    "$python" -m s3prl_upstreams.make_submission --exp "$exp" --tasks $tasks --output_dir "$exp"
 fi
 
 stages_done

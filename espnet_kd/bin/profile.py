@@ -1,7 +1,8 @@
 """What a model costs: parameters, MACs, real-time factor and memory.
 
 ``python -m espnet_kd.bin.profile DIR [--seconds 16] [--json OUT]`` for a checkpoint, or
-``--architecture armhubert`` for a published architecture with random weights.
+``--architecture armhubert`` for a published architecture with random weights. The leaderboard's
+MACs come with ``--superb``; ``--superb --no_timing`` counts them without running the model.
 """
 
 from __future__ import annotations

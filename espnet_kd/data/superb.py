@@ -28,7 +28,7 @@ from espnet_kd.data.superb_ks import write_keywords
 from espnet_kd.data.superb_qbe import write_queries
 from espnet_kd.data.superb_sd import write_conversations
 from espnet_kd.data.superb_sf import write_slots
-from espnet_kd.data.synthesis import SynthesisPlan, import_once, synthesise
+from espnet_kd.data.synthesis import SynthesisPlan, forget_speakers, import_once, synthesise
 from espnet_kd.data.talkers import DigitTalker, SyntheticTalker, Talker
 from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json, write_text
@@ -41,8 +41,8 @@ SIZES = ("tiny", "mini")
 
 Write = Callable[[LayoutJob], None]
 
-STAMP = "superb.json"
-"""File that says of what the folder was made."""
+STAMP, DONE = "superb.json", ".complete"
+"""File that says of what the folder was made, and file that says that a part of it is whole."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,8 @@ class Layout:
     write: Write | None = None
     """Makes the folder for the other kinds."""
 
-    tiny: Extent = Extent(0, 0, 0, 0)
-    """How much of it there is for tests."""
-
-    mini: Extent = Extent(0, 0, 0, 0)
-    """How much of it there is for the mini recipe."""
+    extents: tuple[Extent, ...] = ()
+    """How much of it there is, in the order of :data:`SIZES`."""
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -73,27 +70,27 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("asr", "LibriSpeech", KINDS),
     Layout(
         "ks", speech_commands.TRAIN_ROOT, ("synthetic",), write_keywords,
-        Extent(3, 2, 1, 1), Extent(20, 10, 20, 4),
+        (Extent(3, 2, 1, 1), Extent(20, 10, 20, 4)),
     ),
     Layout(
         "qbe", "quesst14Database", (), write_queries,
-        Extent(2, 3, 1, 3), Extent(20, 5, 6, 4),
+        (Extent(2, 3, 1, 3), Extent(20, 5, 6, 4)),
     ),
     Layout("sid", "VoxCeleb1", KINDS),
     Layout(
         "asv", "VoxCeleb1_ASV", (), write_verification,
-        Extent(3, 2, 1, 2), Extent(20, 10, 6, 6),
+        (Extent(3, 2, 1, 2), Extent(20, 10, 6, 6)),
     ),
     Layout(
         "sd", "diarization", (), write_conversations,
-        Extent(2, 2, 2, 1), Extent(20, 6, 6, 5),
+        (Extent(2, 2, 2, 1), Extent(20, 6, 6, 5)),
     ),
     Layout(
         "ic", "fluent_speech_commands_dataset", (), write_intents,
-        Extent(3, 4, 1, 3), Extent(20, 12, 6, 12),
+        (Extent(3, 4, 1, 3), Extent(20, 12, 6, 12)),
     ),
-    Layout("sf", "SNIPS", (), write_slots, Extent(2, 5, 1, 3), Extent(8, 30, 4, 12)),
-    Layout("er", "IEMOCAP", (), write_emotions, Extent(10, 1, 0, 0), Extent(10, 5, 0, 0)),
+    Layout("sf", "SNIPS", (), write_slots, (Extent(2, 5, 1, 3), Extent(8, 30, 4, 12))),
+    Layout("er", "IEMOCAP", (), write_emotions, (Extent(10, 1, 0, 0), Extent(10, 5, 0, 0))),
 )  # fmt: skip
 """One entry per task; emotions count dialogues of two speakers, others see :class:`Extent`."""
 
@@ -155,7 +152,7 @@ def prepare_superb(
     layouts = find_layouts(tasks)
     root = Path(out)
     _check_stamp(root, {"corpus": kind, "size": size, "seed": seed})
-    todo = [layout for layout in layouts if not _marker(root, kind, layout).exists()]
+    todo = [layout for layout in layouts if not _is_made(root, kind, layout)]
     digits = load_digits(source) if kind == "digits" and todo else {}
     if any(kind in layout.base for layout in todo):
         _make_base(root, kind, digits, size, seed, processes)
@@ -174,10 +171,9 @@ def _check_stamp(root: Path, stamp: dict[str, object]) -> None:
     write_json(path, stamp)
 
 
-def _marker(root: Path, kind: str, layout: Layout) -> Path:
-    """File whose presence says that a layout is complete."""
-    name = "base" if kind in layout.base else layout.task
-    return root / ".superb" / f"{name}.done"
+def _is_made(root: Path, kind: str, layout: Layout) -> bool:
+    folder = root / layout.folder
+    return folder.is_dir() and ((root if kind in layout.base else folder) / DONE).exists()
 
 
 def _make_base(root: Path, kind: str, digits: Digits, size: str, seed: int, processes: int) -> None:
@@ -186,10 +182,12 @@ def _make_base(root: Path, kind: str, digits: Digits, size: str, seed: int, proc
         changes = _TINY_DIGITS if size == "tiny" else {}
         write_digits(digits, root, DigitsPlan(seed=seed, unlabelled_utterances=0, **changes))
     else:
+        if (root / DONE).exists():  # whole once, but part of it was removed
+            forget_speakers(root)
         changes = _TINY_SYNTHESIS if size == "tiny" else {}
         plan = SynthesisPlan(seed=seed, unlabelled_utterances=0, **changes)
         synthesise(root, plan, processes)
-    write_text(root / ".superb" / "base.done", "")
+    write_text(root / DONE, "")
 
 
 @dataclass(frozen=True)
@@ -231,6 +229,6 @@ def _make_layout(task: str) -> None:
     (plan,), (layout,) = _received, find_layouts([task])
     assert layout.write is not None
     rng = np.random.default_rng([plan.seed, 17, *task.encode()])
-    extent = layout.tiny if plan.size == "tiny" else layout.mini
+    extent = layout.extents[SIZES.index(plan.size)]
     layout.write(LayoutJob(plan.root / layout.folder, plan.talker(rng), extent, rng))
-    write_text(plan.root / ".superb" / f"{task}.done", "")
+    write_text(plan.root / layout.folder / DONE, "")

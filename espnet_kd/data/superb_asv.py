@@ -17,8 +17,8 @@ from espnet_kd.utils.files import write_text
 TRIALS = "veri_test.txt"
 """Name of the list of trials."""
 
-MIN_SAMPLES = 56000
-"""3.5 s: S3PRL trains on what is longer than 2 s once pauses are cut out."""
+MIN_SAMPLES = 64000
+"""4 s: S3PRL trains on what is longer than 2 s once pauses are cut out."""
 
 
 def write_verification(job: LayoutJob) -> None:

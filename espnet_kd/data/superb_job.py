@@ -59,8 +59,9 @@ class LayoutJob:
 
     def long_speech(self, speaker: int, part: str, samples: int) -> Wave:
         """Say one sentence after the other, into the microphone, for at least ``samples``: (S,)."""
-        text, spoken_S = [], np.zeros(0, np.float32)
-        while len(spoken_S) < samples:
-            text.append(self.talker.grammar.sentence(self.rng))
-            spoken_S = self.talker.utterance(speaker, " ".join(text), part)
-        return spoken_S
+        pieces = [np.zeros(0, np.float32)]
+        while sum(map(len, pieces)) < samples:
+            before = np.zeros(int(self.rng.integers(1000, 4000)), np.float32)
+            text = self.talker.grammar.sentence(self.rng)
+            pieces += [before, self.talker.speak(speaker, text, part)]
+        return self.talker.microphone(np.concatenate(pieces), speaker)

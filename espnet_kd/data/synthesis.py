@@ -9,6 +9,7 @@ Shape suffix: S samples.
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,6 +61,9 @@ class SynthesisPlan:
 SPLITS = ("train-clean-360", "train-clean-100", "dev-clean", "test-clean")
 """Splits in LibriSpeech's layout."""
 
+_DONE = ".done"
+"""Folder with one file per finished speaker."""
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -100,6 +104,11 @@ def synthesise(root: str | Path, plan: SynthesisPlan, processes: int = 2) -> Non
     write_text(folder / "lexicon.txt", lexicon_lines())
 
 
+def forget_speakers(root: str | Path) -> None:
+    """Let the next :func:`synthesise` in ``root`` speak for all speakers again."""
+    shutil.rmtree(Path(root) / _DONE, ignore_errors=True)
+
+
 def import_once() -> None:
     """Import here what every forked child needs: scipy alone takes seconds of each."""
     import scipy.signal
@@ -129,7 +138,7 @@ def _jobs(folder: Path, plan: SynthesisPlan) -> list[_Job]:
 
 
 def _marker(job: _Job) -> Path:
-    return job.root / ".done" / f"{job.speaker.number:04d}.txt"
+    return job.root / _DONE / f"{job.speaker.number:04d}.txt"
 
 
 def _make_speaker(job: _Job) -> None:

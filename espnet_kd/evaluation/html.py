@@ -58,6 +58,7 @@ def render_page(
     tables: Sequence[Table],
     figures: Mapping[str, Path],
     paragraphs: Sequence[str] = (),
+    note: str = NOTE,
 ) -> str:
     """Return the page; every text is escaped.
 
@@ -66,6 +67,7 @@ def render_page(
         tables: shown in this order; the figures follow the first one.
         figures: caption to PNG file.
         paragraphs: text under the heading.
+        note: how to read the first table.
     """
     inlined = {
         caption: base64.b64encode(path.read_bytes()).decode("ascii")
@@ -77,7 +79,7 @@ def render_page(
         tables=tables,
         figures=inlined,
         paragraphs=paragraphs,
-        note=NOTE,
+        note=note,
         roles=("teacher", "student", "baseline"),
         digits=set("0123456789-"),
     )

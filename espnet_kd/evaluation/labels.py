@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+
+Box = tuple[float, float, float, float]
+Boxes = npt.NDArray[np.float64]
 
 # Offsets in points (right, up) and the text's alignment, best place first.
 PLACES = (
@@ -40,22 +44,22 @@ def place_labels(
     """
     centres = [axis.transData.transform((x, y)) for _, x, y in labels]
     marks = [_square(x, y, 6) for x, y in centres]
-    taken = [*marks, *_boxes_along(axis, line)]
+    taken = np.array([*marks, *_boxes_along(axis, line)])
     for index, (text, x, y) in enumerate(labels):
-        others = taken[:index] + taken[index + 1 :]
+        others = np.delete(taken, index, axis=0)
         costed = [(_cost(axis, note, others), note) for note in _candidates(axis, text, x, y, size)]
         best = min(costed, key=lambda pair: pair[0])[1]
         for _, note in costed:
             if note is not best:
                 note.remove()
-        taken.append(best.get_window_extent())
+        taken = np.vstack([taken, best.get_window_extent().extents])
 
 
-def _square(x: float, y: float, half: float) -> Bbox:
-    return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
+def _square(x: float, y: float, half: float) -> Box:
+    return x - half, y - half, x + half, y + half
 
 
-def _boxes_along(axis: Axes, line: Sequence[tuple[float, float]], steps: int = 30) -> list[Bbox]:
+def _boxes_along(axis: Axes, line: Sequence[tuple[float, float]], steps: int = 30) -> list[Box]:
     corners = [axis.transData.transform(corner) for corner in line]
     return [
         _square(x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps, 2)
@@ -82,13 +86,17 @@ def _candidates(axis: Axes, text: str, x: float, y: float, size: float) -> list[
     ]
 
 
-def _cost(axis: Axes, note: Annotation, taken: Sequence[Bbox]) -> float:
+def _cost(axis: Axes, note: Annotation, taken_N4: Boxes) -> float:
+    """Area of the text that hides something, and twice the area outside of the axes."""
     box = note.get_window_extent()
-    overlap = sum(_area(box, other) for other in taken)
-    inside = _area(box, axis.get_window_extent())
-    return overlap + 2.0 * (box.width * box.height - inside)
+    box_4 = np.array(box.extents)
+    overlap = _overlap(box_4, taken_N4)
+    inside = _overlap(box_4, np.array([axis.get_window_extent().extents]))
+    return overlap + 2.0 * (float(box.width) * float(box.height) - inside)
 
 
-def _area(first: Bbox, second: Bbox) -> float:
-    common = Bbox.intersection(first, second)
-    return 0.0 if common is None else float(common.width * common.height)
+def _overlap(box_4: Boxes, others_N4: Boxes) -> float:
+    """Summed area that one box shares with others; boxes are left, bottom, right, top."""
+    low_N2 = np.maximum(box_4[:2], others_N4[:, :2])
+    high_N2 = np.minimum(box_4[2:], others_N4[:, 2:])
+    return float(np.clip(high_N2 - low_N2, 0, None).prod(axis=1).sum())

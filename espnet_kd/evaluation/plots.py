@@ -86,15 +86,21 @@ def plot_curves(
     save(figure, path)
 
 
-def plot_tradeoff(panels: Sequence[Panel], path: str | os.PathLike[str], columns: int = 3) -> None:
+def plot_tradeoff(
+    panels: Sequence[Panel],
+    path: str | os.PathLike[str],
+    columns: int = 3,
+    size: tuple[float, float] = (4.6, 3.7),
+) -> None:
     """Draw scores against costs; the line joins the systems that no other one beats in both.
 
     Args:
         panels: row by row, ``columns`` per row.
         path: PNG file to write.
         columns: panels per row.
+        size: width and height of a panel in inches.
     """
-    figure, axes = grid(max(len(panels), 1), width=4.6, height=3.7, columns=columns)
+    figure, axes = grid(max(len(panels), 1), *size, columns=columns)
     for axis, panel in zip(axes, panels, strict=False):
         _draw_panel(axis, panel)
     used = {point.role for panel in panels for point in panel.points}

@@ -88,9 +88,23 @@ def _mac_rows(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
         for part, count in macs["parts"].items()
     ]
     if "superb_macs" in measured:
-        superb = measured["superb_macs"]
-        rows.append(("MACs, SUPERB", f"{superb['total'] / 1e9:.1f} G"))
-        rows.append(("  with attention extras", f"{superb['with_extras'] / 1e9:.1f} G"))
+        rows += _superb_rows(measured["superb_macs"])
+    return rows
+
+
+def _superb_rows(superb: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Sum, the four groups by length, smallest and largest per second of speech; twice."""
+    rows = []
+    for label, total, suffix in (
+        ("MACs, SUPERB", "total", ""),
+        ("  with attention extras", "with_extras", "_with_extras"),
+    ):
+        groups = ", ".join(f"{count / 1e9:.1f}" for count in superb[f"groups{suffix}"])
+        rate = superb[f"per_second{suffix}"]
+        rows += [
+            (label, f"{superb[total] / 1e9:.1f} G ({groups})"),
+            ("  per second", f"{rate['min'] / 1e9:.3f} to {rate['max'] / 1e9:.3f} G"),
+        ]
     return rows
 
 

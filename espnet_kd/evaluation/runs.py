@@ -140,10 +140,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         KDError: the file (or the profile it names) is missing or is not JSON.
         ConfigError: lists everything that is wrong in the file.
     """
-    values = _read_object(Path(path))
+    values = read_object(Path(path))
     folder = Path(path).resolve().parent
     if isinstance(values.get("profile"), str):
-        values["profile"] = _read_object(folder / values["profile"])
+        values["profile"] = read_object(folder / values["profile"])
     pruning = values.get("pruning")
     if isinstance(pruning, dict) and isinstance(pruning.get("picture"), str):
         pruning["picture"] = str(folder / pruning["picture"])
@@ -168,18 +168,23 @@ def load_scores(folder: str | os.PathLike[str]) -> tuple[Score, ...]:
     """
     found = []
     for path in sorted(Path(folder).glob("*/score.json")):
-        values = _read_object(path)
+        values = read_object(path)
         found.append(Score(**{key: values[key] for key in Score.__dataclass_fields__}))
     return tuple(found)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, remedy: str = "Write it again with Run.save.") -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        KDError: the file is missing, no JSON, or no object; with ``remedy``.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KDError(f"cannot read {path}: {error}. Write it again with Run.save.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise KDError(f"cannot read {path}: {error}. {remedy}") from error
     if not isinstance(values, dict):
-        raise KDError(f"{path}: expected a JSON object, found {type(values).__name__}")
+        raise KDError(f"{path}: expected a JSON object, found {type(values).__name__}. {remedy}")
     return values
 
 

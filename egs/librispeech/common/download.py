@@ -37,6 +37,10 @@ LEXICON_FILES = (
 COMMANDS = "https://storage.googleapis.com/download.tensorflow.org/data"
 COMMANDS_FOLDERS = ("speech_commands_v0.01", "speech_commands_test_set_v0.01")
 QUESST = "https://speech.fit.vutbr.cz/files/quesst14Database.tgz"
+LANGUAGE_MODEL = (
+    ("https://www.openslr.org/resources/11", "4-gram.arpa.gz"),
+    ("https://dl.fbaipublicfiles.com/fairseq/wav2vec", "librispeech_lexicon.lst"),
+)
 
 HUB = "https://huggingface.co"
 HUB_MODELS = {
@@ -113,6 +117,11 @@ def quesst(args: argparse.Namespace) -> None:
     archive.unlink()
 
 
+def language_model(args: argparse.Namespace) -> None:
+    for base, name in LANGUAGE_MODEL:
+        fetch(f"{args.url or base}/{name}", args.out / name)
+
+
 def teacher(args: argparse.Namespace) -> None:
     """Into OUT: the two files of the hub, or OUT.pt from fairseq's place."""
     if args.source == "fairseq":
@@ -160,7 +169,7 @@ def codes(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    all_kinds = (librispeech, lexicon, commands, quesst, teacher, labels, codes)
+    all_kinds = (librispeech, lexicon, commands, quesst, language_model, teacher, labels, codes)
     kinds = {function.__name__: function for function in all_kinds}
     parser.add_argument("kind", choices=sorted(kinds))
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")

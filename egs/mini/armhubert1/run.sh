@@ -27,6 +27,7 @@ tasks="asr sid"    # downstream tasks: asr sid pr ks
 num_classes=100    # clusters that the teacher predicts
 nj=2               # processes at a time
 ngpu=0             # GPUs for training and downstream
+star=false         # true: also a student that learns temporal relations (STaRHuBERT)
 smoke=false        # true: a few updates on a few utterances, to see that everything runs
 teacher_args=""    # further options of ssl_distill_train for the teacher
 student_args=""    # ... for student and baseline
@@ -64,6 +65,11 @@ if stage 3 "Distil the student; train the baseline without a teacher" "4 minutes
         # shellcheck disable=SC2086
         start_job "$nj" train student conf/distil_student.yaml false 1 \
             --teacher "$seed_dir/teacher/student" $student_args
+        if $star; then
+            # shellcheck disable=SC2086
+            start_job "$nj" train star conf/distil_starhubert.yaml false 1 \
+                --teacher "$seed_dir/teacher/student" $student_args
+        fi
         # shellcheck disable=SC2086
         start_job "$nj" train no_teacher conf/train_no_teacher.yaml true 1 $student_args
     done
@@ -82,6 +88,7 @@ if stage 4 "Export and profile" "20 s per seed" "a third of the teacher's parame
             models+=("$model=$seed_dir/$model/student")
         done
         models+=("untrained=$seed_dir/untrained")
+        if $star; then models+=("star=$seed_dir/star/student"); fi
         "$python" ../../TEMPLATE/gather_models.py --models "${models[@]}" --out "$seed_dir/models"
     done
 fi
@@ -90,7 +97,7 @@ if stage 5 "S3PRL downstream: ${tasks}" "3 minutes per seed, 40 MB" \
     "the student above both baselines"; then
     for seed in $seeds; do
         seed_dir=$expdir/seed$seed
-        downstream teacher student no_teacher untrained
+        downstream teacher student no_teacher untrained $($star && echo star)
     done
 fi
 

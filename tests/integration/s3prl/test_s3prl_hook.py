@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from s3prl_upstreams.configs import default_config
-from s3prl_upstreams.fill import Filler
+from s3prl_upstreams.corpora import fill_config
 from s3prl_upstreams.install_hook import install
 
 pytestmark = pytest.mark.integration
@@ -42,7 +42,7 @@ def test_the_stock_command_knows_our_upstreams(environment, corpora, student, tm
     expert["datarc"].update(num_workers=0, batch_size=2)
     expert["modelrc"].update(project_dim=8)
     expert["modelrc"]["RNNs"]["dim"] = [8, 8]
-    Filler(config, str(corpora), str(tmp_path)).fill("asr")
+    fill_config(config, "asr", str(corpora), str(tmp_path))
     path = tmp_path / "asr.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "s3prl.run_downstream", "-m", "train", "-u", "armhubert"]

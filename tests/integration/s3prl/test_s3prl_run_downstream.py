@@ -91,6 +91,22 @@ def test_remembered_features_change_nothing(corpora, student, monkeypatch):
             assert torch.equal(with_memory[part][name], weight), name
 
 
+def test_quick_lstm_only_saves_time(corpora, student, capsys):
+    """The same score, weights equal up to rounding; torch's own LSTM evaluates the checkpoint."""
+    words = ["-u", "armhubert", "-k", str(student), "-d", "asr", "--data", str(corpora)]
+    words += steps("asr", 8, ",,config.optimizer.lr=1e-3")
+    scores = []
+    for option in ("--no_quick_lstm", "--quick_lstm"):
+        scores += run([*words, "-p", f"exp{option}", option])
+        said = "nn.LSTM train by our backward pass" in capsys.readouterr().err
+        assert said == (option == "--quick_lstm")
+    assert scores[0].value == scores[1].value
+    stock, quick = (read_states(score.checkpoint)["Downstream"] for score in scores)
+    assert list(stock) == list(quick)
+    for name, weight in stock.items():
+        torch.testing.assert_close(quick[name], weight, rtol=1e-4, atol=1e-5)
+
+
 def test_speakers_are_learnt(corpora, student):
     """Two voices at two pitches: a data path that mixed things up would stay at 50 %."""
     words = ["-u", "kd_student", "-k", str(student), "-d", "sid", "--data", str(corpora)]
@@ -165,7 +181,7 @@ def test_a_moved_student_is_given_again(corpora, student, tmp_path):
     [
         (["-d", "sid"], ConfigError, "-u NAME is missing"),
         (["-u", "armhubert"], ConfigError, "-d TASK is missing"),
-        (["-u", "armhubert", "-d", "emotion"], ConfigError, "no default file for 'emotion'"),
+        (["-u", "armhubert", "-d", "mosei"], ConfigError, "no default file for 'mosei'"),
         (["-u", "armhubert", "-d", "asr"], ConfigError, "datarc.libri_root: no folder"),
         (["-u", "armhubert", "-d", "sid", "--data", "CORPORA"], CheckpointError, "-k takes"),
         (["-u", "armhubert", "-d", "sid", "--superb_variant", "x"], ConfigError, "no variant"),

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from espnet_kd.data.superb import prepare_superb
+from espnet_kd.errors import ConfigError
 from s3prl_upstreams.run_downstream import main, run
 from s3prl_upstreams.tasks import TASKS
 
@@ -78,6 +79,29 @@ def test_train_evaluate_score_and_go_on(task, superb, student, capsys, monkeypat
     # The same command with -a finds all trained, and the same score.
     again = run([*command(task.name, student, superb), "-a"])
     assert [score.value for score in again] == [score.value for score in scores]
+
+
+def test_asr_with_a_language_model(superb, student, tmp_path):
+    """LibriSpeech's 4-gram in small: decoding by flashlight, into files of its own."""
+    pytest.importorskip("flashlight.lib.text.decoder")
+    transcripts = [p.read_text().split("\n") for p in superb.rglob("LibriSpeech/**/*.trans.txt")]
+    words = sorted({w for lines in transcripts for line in lines for w in line.split()[1:]})
+    Path("lexicon.lst").write_text("".join(f"{w}\t{' '.join(w)} |\n" for w in words))
+    unigrams = "".join(f"-1.0\t{word}\t-0.1\n" for word in ["<s>", *words])
+    Path("lm.arpa").write_text(
+        f"\\data\\\nngram 1={len(words) + 3}\nngram 2=1\n\n\\1-grams:\n{unigrams}"
+        f"-1.0\t</s>\n-2.0\t<unk>\n\n\\2-grams:\n-0.2\t<s> {words[0]}\n\n\\end\\\n"
+    )
+    (score,) = run(command("ASR", student, superb))
+    decoder = f"{EXPERT}.datarc.decoder_args"
+    change = f"args.expdir='{tmp_path / 'lm'}',,{decoder}.decoder_type='kenlm'"
+    evaluate = ["-m", "evaluate", "-e", score.checkpoint, "-t", "test-clean"]
+    with pytest.raises(ConfigError, match="decoder_args.kenlm_model: no file was given"):
+        run([*evaluate, "-o", change])
+    files = f"{decoder}.kenlm_model='lm.arpa',,{decoder}.lexicon='lexicon.lst'"
+    (with_lm,) = run([*evaluate, "-o", f"{change},,{files}"])
+    assert with_lm.metric == "WER"
+    assert (tmp_path / "lm" / "test-clean-LM-hyp.ark").is_file()
 
 
 def test_a_bad_recording_in_the_middle_of_a_training(superb, student, tmp_path, capsys):

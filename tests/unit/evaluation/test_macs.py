@@ -6,7 +6,15 @@ import pytest
 
 from espnet_kd.encoder import LayerConfig, SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture
-from espnet_kd.evaluation.macs import SUPERB_SAMPLES, count_macs, macs_summary, superb_macs
+from espnet_kd.evaluation import macs as counting
+from espnet_kd.evaluation.macs import (
+    SUPERB_SAMPLES,
+    count_macs,
+    macs_summary,
+    meta_encoder,
+    superb_macs,
+    totals,
+)
 
 # Giga-MACs at 1, 4, 10 and 16 s, measured on the reference implementations (heads included).
 TABLE = {
@@ -41,12 +49,10 @@ def test_superb_hubert_base_is_exact() -> None:
     assert macs["groups_with_extras"] == [
         149_255_103_040, 261_280_279_552, 422_366_359_296, 836_254_280_960,
     ]  # fmt: skip
-
-
-def test_superb_prints_of_students() -> None:
-    # Printed by the papers: STaRHuBERT 463.5 G, ARMHuBERT-S 449.4 G.
-    assert superb_macs(architecture("starhubert"))["total"] / 1e9 == pytest.approx(463.5, abs=0.05)
-    assert superb_macs(architecture("armhubert_s"))["total"] / 1e9 == pytest.approx(449.4, rel=2e-3)
+    rate = macs["per_second_with_extras"]
+    assert round(rate["max"], 2) == 7_922_013_353.62
+    assert round(rate["min"], 2) == 7_002_466_614.79
+    assert macs["per_second"]["max"] < rate["max"]
 
 
 def test_superb_list() -> None:
@@ -83,6 +89,47 @@ def test_closed_form(samples: int) -> None:
     config = _tiny()
     config.layers[1].attention = "reused"
     assert sum(count_macs(config, samples).values()) == _by_hand(samples, full=1, reused=1)
+
+
+REUSED = [LayerConfig(num_heads=2, head_dim=4, ffn_dim=16) for _ in range(3)]
+REUSED[1].attention = "reused"
+CUT = [LayerConfig(num_heads=1, head_dim=3, ffn_dim=5), LayerConfig(attention="none", ffn_dim=7)]
+SLOWER = [LayerConfig(num_heads=2, head_dim=4, ffn_dim=16, time_reduction=2) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, 4),
+        ({"layers": REUSED, "head_dim": 5, "hidden_states": "heads"}, 4),
+        ({"layers": CUT, "conv_layers": [[3, 10, 5], [5, 3, 2]]}, 4),
+        ({"num_buckets": 8}, 4),
+        ({"layers": SLOWER}, 6),
+    ],
+)
+def test_many_lengths_from_few_passes(
+    changes: dict[str, object], passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = [400, 1234, 977, 2000, 2007, 3999]
+    config = _tiny(**changes)
+    expected = [sum(count_macs(config, samples).values()) for samples in lengths]
+    counted, count = [], counting._count
+    monkeypatch.setattr(counting, "_count", lambda *a: counted.append(a) or count(*a))
+    assert totals(meta_encoder(config), lengths) == expected
+    assert len(counted) == passes
+
+
+def test_what_is_no_parabola_is_counted_length_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [400, 1234, 977, 2000, 2007, 3999]
+    expected = [sum(count_macs(_tiny(), samples).values()) for samples in lengths]
+    monkeypatch.setattr(counting, "_convolutions", lambda encoder, samples: samples**3 % 997)
+    assert totals(meta_encoder(_tiny()), lengths) == expected
+
+
+@pytest.mark.parametrize("lengths", [[400], [400, 400, 407, 800], [400, 400, 600, 800, 1000, 1200]])
+def test_few_lengths(lengths: list[int]) -> None:
+    expected = [sum(count_macs(_tiny(), samples).values()) for samples in lengths]
+    assert totals(meta_encoder(_tiny()), lengths) == expected
 
 
 def test_position_bias_and_layer_norm_fronts_can_be_counted() -> None:

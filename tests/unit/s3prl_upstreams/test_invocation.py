@@ -32,10 +32,12 @@ def test_a_run_inside_a_run_has_a_subfolder():
 
 def test_own_options_do_not_reach_s3prl():
     own = ["--superb_variant", "armhubert", "--data", "D", "--no_quick_start"]
-    own += ["--feature_memory", "1.5"]
+    own += ["--feature_memory", "1.5", "--no_quick_lstm"]
     call = Invocation.parse(["-u", "x", *own, "--upstream_dtype", "bfloat16"], {})
     assert (call.variant, call.data, call.quick_start) == ("armhubert", "D", False)
     assert (call.dtype, call.cache.memory_gb) == ("bfloat16", 1.5)
+    assert not call.quick_lstm
+    assert Invocation.parse(["--quick_lstm"], {}) == Invocation.parse([], {})
     assert call.argv() == ["-u", "x"]
 
 

@@ -10,12 +10,15 @@ SYSTEMS = {
     "no_teacher": System(
         "baseline", "the student's architecture, as many updates, cluster targets"
     ),
+    "star": System("student", "temporal relations distilled from the teacher"),
     "untrained": System("baseline", "the student's architecture, random weights"),
 }
 
 
 def main() -> None:
-    write_runs(SYSTEMS, get_parser(__doc__).parse_args())
+    args = get_parser(__doc__).parse_args()
+    made = (args.seed_dir / "downstream" / "star").is_dir()  # only with --star true
+    write_runs({n: s for n, s in SYSTEMS.items() if n != "star" or made}, args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,2 @@
+# Environment of the recipe; see egs/TEMPLATE/path.sh.
+. ../../TEMPLATE/path.sh
