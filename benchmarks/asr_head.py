@@ -27,8 +27,9 @@ from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.encoder.architectures import architecture
 from espnet_kd.evaluation.timing import noise, use_threads
 from s3prl_upstreams import mends
+from s3prl_upstreams.cache.exact import CachingUpstream, Selection
+from s3prl_upstreams.cache.store import FeatureStore
 from s3prl_upstreams.configs import default_config
-from s3prl_upstreams.feature_memory import RememberingUpstream
 from s3prl_upstreams.corpora import VOCAB_DIR
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.quick_lstm import replace_lstm
@@ -107,7 +108,7 @@ def step_of(name: str, seconds: float) -> Callable[[], float]:
     torch.manual_seed(0)
     student: nn.Module = Student().eval()
     if name == MEMORY:
-        student = RememberingUpstream(student, 10**10).eval()
+        student = CachingUpstream(student, Selection(), FeatureStore(None, 10**10)).eval()
     with tempfile.TemporaryDirectory() as folder:
         featurizer, task, specaug = head_of(student, folder)
     if name != STOCK:

@@ -192,7 +192,7 @@ def compare(
     common.tell(rows)
     if args.verbose:
         for name, one in runs.items():
-            told = [line for line in one.printed.splitlines() if "feature cache" in line]
+            told = [line for line in one.printed.splitlines() if "[espnet_kd] feature" in line]
             print(f"  {name}: " + "\n    ".join(told))
     return rows
 

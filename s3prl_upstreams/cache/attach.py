@@ -38,6 +38,8 @@ class RunCache:
         def get(runner: Any) -> Any:
             entry = get_featurizer(runner)
             if self.options.on:
+                args, linear = runner.args, not pooling_problems(runner.args, runner.config)
+                self.options = self.options.for_task(args.downstream, linear)
                 self._check(runner)
                 self._put_in(runner, entry)
             self._note(runner.args)
