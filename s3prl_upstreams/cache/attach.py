@@ -89,12 +89,12 @@ class RunCache:
             take_single_frames(featurizer.model)
         elif options.mode == "isolated":
             sum_by_product(featurizer.model)
-        self.features = self._describe()
+        self.features = self._describe(args.downstream)
 
-    def _describe(self) -> str:
+    def _describe(self, task: str) -> str:
         assert self.upstream is not None
         words = [self.upstream.describe()]
-        if self.options.crops:
+        if self.options.crops and where_crops_are_drawn(task):
             words.append(f"{self.options.crops} fixed crops")
         if self.options.dtype != "float32":
             words.append(self.options.dtype)
