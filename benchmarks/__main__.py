@@ -24,6 +24,7 @@ SCRIPTS = (
     "quantizer_encoding.py",
     "quantizer_training.py",
     "codebook_loss.py",
+    "superb_cache.py",
     "asr_head.py",
 )
 

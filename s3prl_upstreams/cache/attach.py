@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from espnet_kd.errors import ConfigError
-from s3prl_upstreams.cache.crops import FixedPlaces, stand_in, where_crops_are_drawn
+from s3prl_upstreams.cache.crops import Places, stand_in, where_crops_are_drawn
 from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.isolated import IsolatedUpstream
 from s3prl_upstreams.cache.keys import FORMAT, upstream_key
+from s3prl_upstreams.cache.layers import sum_by_product
 from s3prl_upstreams.cache.options import CacheOptions
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
 from s3prl_upstreams.cache.prefill import prefill
@@ -29,7 +30,7 @@ class RunCache:
         self.features = "stock"
         """What a score file says about the features: ``stock``, ``pooled, comparable`` ..."""
         self._stack = stack
-        self._places: FixedPlaces | None = None
+        self._places = Places(options.crops)
 
     def with_featurizer(self, get_featurizer: Getter) -> Getter:
         """Wrap ``Runner._get_featurizer``: it probes the upstream itself, the run gets ours."""
@@ -37,6 +38,8 @@ class RunCache:
         def get(runner: Any) -> Any:
             entry = get_featurizer(runner)
             if self.options.on:
+                args, linear = runner.args, not pooling_problems(runner.args, runner.config)
+                self.options = self.options.for_task(args.downstream, linear)
                 self._check(runner)
                 self._put_in(runner, entry)
             self._note(runner.args)
@@ -84,12 +87,14 @@ class RunCache:
         runner.upstream.model = self.upstream.eval()
         if options.mode == "pooled":
             take_single_frames(featurizer.model)
-        self.features = self._describe()
+        elif options.mode == "isolated":
+            sum_by_product(featurizer.model)
+        self.features = self._describe(args.downstream)
 
-    def _describe(self) -> str:
+    def _describe(self, task: str) -> str:
         assert self.upstream is not None
         words = [self.upstream.describe()]
-        if self.options.crops:
+        if self.options.crops and where_crops_are_drawn(task):
             words.append(f"{self.options.crops} fixed crops")
         if self.options.dtype != "float32":
             words.append(self.options.dtype)
@@ -111,17 +116,16 @@ class RunCache:
         found = where_crops_are_drawn(task) if self.options.on else None
         if found is None or self.options.mode == "exact":
             return
-        if not self.options.crops:
-            say("long recordings are cut at random: cuts are computed each time")
-            return
-        self._places = FixedPlaces(self.options.crops)
         module, name = found
         self._stack.callback(setattr, module, name, getattr(module, name))
         setattr(module, name, stand_in(name, self._places))
-        say(
-            f"long recordings are cut at {self.options.crops} fixed places instead of anywhere: "
-            "a deviation from the task as published"
-        )
+        if self.options.crops:
+            say(
+                f"long recordings are cut at {self.options.crops} fixed places instead of "
+                "anywhere: a deviation from the task as published"
+            )
+        else:
+            say("long recordings are cut anywhere: cuts are computed each time")
 
     def _note(self, args: Any) -> None:
         """Remember in S3PRL's checkpoints what the head was trained on; tell it of this one."""

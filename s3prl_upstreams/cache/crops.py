@@ -18,18 +18,25 @@ _DRAWS = {
 """Task -> module and name by which it draws the beginning of a cut."""
 
 
-class FixedPlaces:
+class Places:
     """Stands in a module's ``random``: draws one of ``count`` evenly spaced integers.
 
-    ``only`` makes it draw the place of that index, for whoever wants all of them.
+    Args:
+        count: 0 = any integer, as ``random`` does.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.only: int | None = None
+        """Draw the place of this index, for whoever wants all of them."""
+        self.draws = 0
+        """Draws so far."""
 
     def randint(self, low: int, high: int) -> int:
         """Draw from ``low`` to ``high``; a single place is the middle."""
+        self.draws += 1
+        if self.count == 0:
+            return random.randint(low, high)
         chosen = random.randrange(self.count) if self.only is None else self.only
         share = 0.5 if self.count == 1 else chosen / (self.count - 1)
         return low + round((high - low) * share)
@@ -46,6 +53,6 @@ def where_crops_are_drawn(task: str) -> tuple[Any, str] | None:
     return importlib.import_module(module), name
 
 
-def stand_in(name: str, places: FixedPlaces) -> Any:
+def stand_in(name: str, places: Places) -> Any:
     """Return what takes the place of ``random`` or ``randint``."""
     return places.randint if name == "randint" else places

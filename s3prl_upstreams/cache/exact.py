@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from espnet_kd.errors import KDError
 from s3prl_upstreams.cache.keys import batch_key
+from s3prl_upstreams.cache.layers import Layers
 from s3prl_upstreams.cache.report import Tally
 from s3prl_upstreams.cache.shards import Entry
 from s3prl_upstreams.cache.store import FeatureStore
@@ -106,8 +107,7 @@ class CachingUpstream(nn.Module):
         # Without a weighted sum the tensor itself goes on to the task, which may write into it.
         if single or self.selection.layer is not None:
             states_NBTD = states_NBTD.clone()
-        layers = states_NBTD[0] if single else list(states_NBTD.unbind())
-        return {self.selection.name: layers}
+        return {self.selection.name: states_NBTD[0] if single else Layers(states_NBTD)}
 
     def describe(self) -> str:
         """Say in a few words what the features are, for score files."""

@@ -22,6 +22,7 @@ from s3prl_upstreams.cache.keys import wave_key
 from s3prl_upstreams.cache.padding import GROUP_SECONDS, group_waves, padding_is_harmless
 from s3prl_upstreams.cache.shards import Entry
 from s3prl_upstreams.cache.store import FeatureStore
+from s3prl_upstreams.cache.tickets import TicketBook, read_ticket
 
 
 class IsolatedUpstream(CachingUpstream):
@@ -40,35 +41,34 @@ class IsolatedUpstream(CachingUpstream):
         self, upstream: nn.Module, selection: Selection, store: FeatureStore, device: str = "cpu"
     ) -> None:
         super().__init__(upstream, selection, store)
+        self.device = device
         self.harmless = padding_is_harmless(upstream, device)
+        self.book = TicketBook()
 
     def features(self, wavs: Sequence[Tensor]) -> tuple[Tensor, bool]:
         """Return (N, B, T, D), and whether it is one tensor instead of a list of layers."""
-        entries = self.entries(wavs)
         with self.tally.clock("fetching"):
-            return self.assemble(entries, [len(wav) for wav in wavs], wavs[0].device)
-
-    def entries(self, wavs: Sequence[Tensor]) -> list[Entry]:
-        """Fetch or compute what is kept of each wave."""
-        with self.tally.clock("fetching"):
-            keys = [wave_key(wav) for wav in wavs]
-            found: dict[bytes, Entry | None] = {key: self.store.get(key) for key in keys}
+            tickets = [read_ticket(wav) for wav in wavs]
+            keys = [t[0] if t else wave_key(wav) for t, wav in zip(tickets, wavs, strict=True)]
+            lengths = [t[1] if t else len(wav) for t, wav in zip(tickets, wavs, strict=True)]
+            found = {key: self.store.get(key) for key in keys}
         missing: dict[bytes, Tensor] = {}
-        for key, wav in zip(keys, wavs, strict=True):
+        for key, ticket, wav in zip(keys, tickets, wavs, strict=True):
             new = found[key] is None and key not in missing
-            self.tally.count(len(wav), hit=not new)
             if new:
-                missing[key] = wav
+                missing[key] = self.book.wave(key).to(self.device) if ticket else wav
+            self.tally.count(ticket[1] if ticket else len(wav), hit=not new)
         found.update(self._made(missing))
-        return [entry for key in keys if (entry := found[key]) is not None]
+        entries = [entry for key in keys if (entry := found[key]) is not None]
+        with self.tally.clock("fetching"):
+            return self.assemble(entries, lengths, wavs[0].device)
 
-    def fill(self, wavs: Sequence[Tensor], device: str) -> None:
+    def fill(self, wavs: Sequence[Tensor]) -> None:
         """Compute and keep what the store lacks of some waves."""
         with self.tally.clock("fetching"):
             named = {wave_key(wav): wav for wav in wavs}
-            missing = {key: wav.to(device) for key, wav in named.items() if key not in self.store}
-        for _, entry in self._made(missing):
-            self.tally.filled += entry is not None
+            missing = {k: wav.to(self.device) for k, wav in named.items() if k not in self.store}
+        self.tally.filled += sum(1 for _ in self._made(missing))
 
     def _made(self, missing: dict[bytes, Tensor]) -> Iterator[tuple[bytes, Entry]]:
         """Compute and keep waves, batch by batch."""

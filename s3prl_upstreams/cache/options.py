@@ -9,14 +9,16 @@ from pathlib import Path
 
 from espnet_kd.errors import ConfigError
 
-MODES = ("off", "exact", "isolated", "pooled")
+MODES = ("off", "exact", "isolated", "pooled", "auto")
+_AUTO = {"asr": "exact", "quesst14_dtw": "exact"}
+"""S3PRL's tasks whose batches come again whole; others are isolated, or pooled where that goes."""
 DTYPES = ("float32", "float16")
 HELP = """\
   --feature_memory GB      keep features in memory, up to so many GB (default 0); alone it means
                            --feature_cache exact: ASR's batches, and all of dev and test, come again
   --feature_cache MODE     compute features once. exact: whole batches that come again, the same
                            result bit for bit; isolated: single utterances (PR, SF, SD, ASV);
-                           pooled: their means over time (SID, KS, IC, ER). See docs/superb.md
+                           pooled: their means over time (SID, KS, IC, ER); auto: by the task
   --feature_cache_dir DIR  where they are kept, keyed by the upstream's weights: runs may share it
                            (default EXPDIR/feature_cache, unless --feature_memory is given)
   --feature_cache_gb GB    what the files there may take (default 50)
@@ -33,7 +35,8 @@ class CacheOptions:
     """Options of the feature cache, named as on the command line."""
 
     mode: str = "off"
-    """``off``, ``exact`` (whole batches), ``isolated`` (utterances), ``pooled`` (their means)."""
+    """``off``, ``exact`` (whole batches), ``isolated`` (utterances), ``pooled`` (their means), or
+    ``auto``."""
     folder: str | None = None
     """Folder of the files; None = in the experiment, or memory alone."""
     disk_gb: float = 50.0
@@ -61,8 +64,23 @@ class CacheOptions:
             return self
         return replace(self, folder=str(Path(expdir) / "feature_cache"))
 
+    def for_task(self, downstream: str, linear: bool) -> CacheOptions:
+        """Choose a mode in place of ``auto``.
+
+        Args:
+            downstream: S3PRL's folder of the task.
+            linear: whether its head is linear up to a mean over time.
+        """
+        if self.mode != "auto":
+            return self
+        mode = _AUTO.get(downstream, "pooled" if linear else "isolated")
+        if mode == "exact":
+            return replace(self, mode=mode, dtype="float32", crops=0, prefill=False)
+        return replace(self, mode=mode)
+
     def problems(self) -> list[str]:
         """All that is wrong with them."""
+        one_by_one = self.mode in ("isolated", "pooled", "auto")
         checks = {
             f"--feature_cache {self.mode}: choose {', '.join(MODES)}": self.mode in MODES,
             f"--feature_cache_dtype {self.dtype}: choose {' or '.join(DTYPES)}": self.dtype
@@ -73,7 +91,7 @@ class CacheOptions:
             "--feature_cache_dtype float16 rounds features and exact keeps them: choose isolated "
             "or pooled": self.mode != "exact" or self.dtype != "float16",
             "--feature_cache_crops and --feature_cache_prefill need --feature_cache isolated or "
-            "pooled": self.mode in ("isolated", "pooled") or not (self.crops or self.prefill),
+            "pooled": one_by_one or not (self.crops or self.prefill),
         }
         return [problem for problem, fine in checks.items() if not fine]
 

@@ -26,7 +26,8 @@ SHARD_BYTES = 4_000_000_000
 
 _MAGIC = b"KDshard1"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_HEADER = struct.Struct(f"<8s{KEY_BYTES}sQIIBBBx4Q")
+_AXES = 4
+_HEADER = struct.Struct(f"<8s{KEY_BYTES}sQIIBBBx{_AXES}Q")
 _CHECK = struct.Struct("<I")
 _HEADER_BYTES = _HEADER.size + _CHECK.size
 
@@ -110,7 +111,8 @@ class ShardFolder:
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Keep an entry, unless there is no place left."""
-        if self._full or key in self._places:
+        fits = entry.tensor.dtype in _DTYPES and entry.tensor.dim() <= _AXES
+        if self._full or key in self._places or not fits:
             return
         needed = entry.nbytes + _HEADER_BYTES
         if needed > self.left:
@@ -195,7 +197,7 @@ class ShardFolder:
 
 def _pack(key: bytes, entry: Entry, checksum: int) -> bytes:
     tensor = entry.tensor
-    shape = (*tensor.shape, *(0,) * (4 - tensor.dim()))
+    shape = (*tensor.shape, *(0,) * (_AXES - tensor.dim()))
     header = _HEADER.pack(
         _MAGIC, key, entry.nbytes, checksum, entry.frames, entry.single,
         _DTYPES.index(tensor.dtype), tensor.dim(), *shape,

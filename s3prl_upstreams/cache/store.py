@@ -65,7 +65,7 @@ class FeatureStore:
         """Tell the sizes."""
         parts = [f"{size(self.memory_bytes)} in memory"] if self.memory_bytes else []
         if self.disk is not None:
-            parts.append(f"{size(self.disk.added)} added to {len(self.disk)} entries on disk")
+            parts.append(f"{size(self.disk.added)} added, {len(self.disk)} entries on disk")
         return ", ".join(parts) or "nothing kept"
 
     def _remember(self, key: bytes, entry: Entry) -> None:

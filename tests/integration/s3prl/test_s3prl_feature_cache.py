@@ -134,6 +134,7 @@ def test_another_student_meets_nothing_stale(corpora, student, layer_norm_studen
     said = capsys.readouterr().err
     assert "comparable to stock, not identical" in said
     assert "rounded to float16" in said
+    options[options.index("pooled")] = "auto"
     (score,) = run([*words("sid", layer_norm_student, corpora, "two"), *options])
     assert score.features == "pooled, equal up to rounding, float16"
     assert "pooled: 0 hits" not in capsys.readouterr().err, "dev and test come twice"
@@ -169,6 +170,7 @@ def test_crops_at_fixed_places_are_computed_once_and_before(
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
+        ("pr", [*cached("auto"), "-f"], "-f trains the upstream"),
         ("asr", cached("pooled"), "only SID, KS, IC and ER"),
         ("sid", [*cached("exact"), "-f"], "-f trains the upstream"),
         ("sid", [*cached("pooled"), "--upstream_feature_normalize"], "is not linear"),

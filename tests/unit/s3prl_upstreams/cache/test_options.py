@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,17 @@ def test_all_problems_come_at_once():
     with pytest.raises(ConfigError) as error:
         parse(*words, "--feature_cache_crops", "2", "--feature_memory", "-1")
     assert len(error.value.problems) == 5
-    assert "choose off, exact, isolated, pooled" in str(error.value)
+    assert "choose off, exact, isolated, pooled, auto" in str(error.value)
 
 
 def test_exact_does_not_round():
     with pytest.raises(ConfigError, match="float16 rounds features and exact keeps them"):
         parse("--feature_cache", "exact", "--feature_cache_dtype", "float16")
+
+
+def test_auto_takes_what_suits_the_task():
+    cache = parse("--feature_cache", "auto", "--feature_cache_dtype", "float16").cache
+    assert cache.for_task("ctc", linear=False) == replace(cache, mode="isolated")
+    assert cache.for_task("emotion", linear=True) == replace(cache, mode="pooled")
+    assert cache.for_task("asr", linear=False) == replace(cache, mode="exact", dtype="float32")
+    assert CacheOptions("exact").for_task("emotion", linear=True).mode == "exact"

@@ -77,6 +77,13 @@ def test_formats_are_kept(folder, dtype):
     assert torch.equal(read, tensor.transpose(0, 3))
 
 
+def test_what_no_record_can_hold_is_left_out(folder):
+    store = ShardFolder(folder, 10**6)
+    store.put(key(0), Entry(torch.zeros(2, dtype=torch.int64)))
+    store.put(key(1), Entry(torch.zeros(1, 1, 1, 1, 1)))
+    assert len(store) == 0
+
+
 def test_every_cut_leaves_the_whole_records(folder, capsys):
     write(folder, range(3))
     path = only(folder)
