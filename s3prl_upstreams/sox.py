@@ -5,6 +5,7 @@ Shape suffixes: C channels, S samples.
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import warnings
@@ -14,11 +15,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from espnet_kd.errors import AudioError, MissingDependencyError
+from s3prl_upstreams.silence import Samples, SilenceEffect
 
 Effects = Sequence[Sequence[str]]
+
+_FULL, _STEP = 2**31, 2**7
 
 _HARMLESS = {("channels", "1"), ("rate", "16000")}
 """Effects that change nothing about a 16 kHz mono recording."""
@@ -46,8 +51,10 @@ def apply_effects_file(
 ) -> tuple[Tensor, int]:
     """Read a file through sox effects, with torchaudio's signature.
 
-    A gain on 16 kHz mono is a multiplication (equal to libsox within 4e-8); anything else goes
-    through the ``sox`` program without dither, whose samples equal libsox's bit for bit.
+    Gains on 16 kHz mono, and cutting of silence behind them, are done here with sox's arithmetic:
+    on 32-bit integers, rounded to 25 bits at the end, equal to the program's samples bit for bit
+    where a file holds integers and within 6e-8 where it holds floats. Anything else goes through
+    the ``sox`` program without dither, whose samples equal libsox's bit for bit.
 
     Args:
         path: recording.
@@ -70,20 +77,49 @@ def apply_effects_file(
 
 
 def _by_hand(path: str, effects: Effects) -> tuple[Tensor, int] | None:
-    """Apply gains to 16 kHz mono; None = not that simple."""
+    """Apply gains, then perhaps one cutting of silence, to 16 kHz mono; None = not that simple."""
     chain = [tuple(effect) for effect in effects if tuple(effect) not in _HARMLESS]
-    if any(len(effect) != 2 or effect[0] != "gain" for effect in chain):
+    silence = SilenceEffect.parse(chain[-1]) if chain else None
+    gains = chain if silence is None else chain[:-1]
+    if any(len(effect) != 2 or effect[0] != "gain" for effect in gains):
         return None
     try:
-        samples_SC, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        header = soundfile.info(path)
+        if header.samplerate != 16000 or header.channels != 1:
+            return None
+        x_S = _read_integers(path, header.subtype)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path} is not readable as audio: {error}") from error
-    if rate != 16000 or samples_SC.shape[1] != 1:
-        return None
-    gain = 10.0 ** (sum(float(effect[1]) for effect in chain) / 20.0)
-    # float64 in between, one rounding; libsox clips as well
-    wave = np.clip(samples_SC.T.astype(np.float64) * gain, -1.0, 1.0).astype(np.float32)
-    return torch.from_numpy(wave), rate
+    for _, decibels in gains:
+        x_S = _amplified(x_S, float(decibels))
+    if silence is not None:
+        x_S = silence.apply(x_S, header.samplerate)
+    return torch.from_numpy(_as_float(x_S)[None]), header.samplerate
+
+
+def _read_integers(path: str, subtype: str) -> Samples:
+    if subtype.startswith("PCM"):
+        return np.asarray(soundfile.read(path, dtype="int32")[0], dtype=np.int32)
+    return _rounded(soundfile.read(path, dtype="float64")[0] * _FULL)
+
+
+def _amplified(x_S: Samples, decibels: float) -> Samples:
+    """Multiply as sox does."""
+    return _rounded(x_S * math.exp(decibels * math.log(10) / 20))
+
+
+def _rounded(y_S: NDArray[np.float64]) -> Samples:
+    """Round half away from zero, and clip."""
+    rounded_S = np.trunc(y_S + np.copysign(0.5, y_S))
+    return np.asarray(np.clip(rounded_S, -_FULL, _FULL - 1), dtype=np.int32)
+
+
+def _as_float(x_S: Samples) -> NDArray[np.float32]:
+    """Return samples in [-1, 1], rounded to the 25 bits that sox writes into float files."""
+    wide_S = x_S.astype(np.int64)
+    rounded_S = ((wide_S + _STEP // 2) & -_STEP) / _FULL
+    clipped_S = np.where(wide_S > _FULL - 1 - _STEP // 2, 1.0, rounded_S)
+    return np.asarray(clipped_S, dtype=np.float32)
 
 
 def _by_program(path: str, effects: Effects, kind: str | None) -> tuple[Tensor, int]:

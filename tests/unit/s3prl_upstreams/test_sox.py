@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import stat
+import subprocess
 import sys
 
 import numpy as np
@@ -25,7 +27,7 @@ def test_a_gain_is_a_multiplication(wave):
     path, samples = wave
     out_CS, rate = apply_effects_file(path, EFFECTS)
     assert (tuple(out_CS.shape), rate) == ((1, 500), 16000)
-    np.testing.assert_allclose(out_CS[0].numpy(), samples * 10 ** (-3 / 20), atol=4e-8)
+    np.testing.assert_allclose(out_CS[0].numpy(), samples * 10 ** (-3 / 20), atol=7e-8)
     assert apply_effects_file(path, EFFECTS, channels_first=False)[0].shape == (500, 1)
 
 
@@ -78,3 +80,65 @@ def test_bad_files_are_named(tmp_path):
             apply_effects_file(str(path), effects)
     with pytest.raises(AudioError, match="normalize"):
         apply_effects_file(str(path), EFFECTS, normalize=False)
+
+
+SILENCE = ["silence", "1", "0.1", "0.1%", "-1", "0.1", "0.1%"]
+
+
+def speech(path, seed, subtype="PCM_16"):
+    """Noise that jumps every 50 ms between nothing, about the threshold, and loud."""
+    rng = np.random.default_rng(seed)
+    levels = rng.choice([0, 0.0003, 0.001, 0.0012, 0.003, 0.05, 0.3], size=60)
+    samples = rng.normal(size=48000) * np.repeat(levels, 800)
+    soundfile.write(path, samples.clip(-1, 1), 16000, subtype=subtype)
+    return str(path)
+
+
+@pytest.mark.skipif(shutil.which("sox") is None, reason="the program sox is not at hand")
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_samples_equal_the_programs_bit_for_bit(tmp_path, subtype):
+    for seed in range(12):
+        path = speech(tmp_path / f"{seed}.wav", seed, subtype)
+        for chain in ([*EFFECTS, SILENCE], EFFECTS):
+            ours_CS, rate = apply_effects_file(path, chain)
+            program = [
+                "sox",
+                "-D",
+                "-V1",
+                path,
+                "-t",
+                "f32",
+                "-L",
+                "-",
+                *(word for effect in chain for word in effect),
+            ]
+            theirs = np.frombuffer(subprocess.run(program, capture_output=True).stdout, "<f4")
+            assert rate == 16000
+            np.testing.assert_array_equal(ours_CS[0].numpy(), theirs)
+
+
+def test_pauses_are_cut_and_speech_is_kept(tmp_path):
+    """0.5 s pause, 0.5 s speech, a gap too short to be cut, 0.3 s speech, 0.5 s pause, speech."""
+    loud, quiet = np.full(1600, 0.5), np.zeros(1600)
+    parts = [quiet] * 5 + [loud] * 5 + [np.zeros(1000)] + [loud] * 3 + [quiet] * 5 + [loud] * 2
+    soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="PCM_16")
+    out_CS, _ = apply_effects_file(str(tmp_path / "a.wav"), [SILENCE])
+    # The level is a mean over 20 ms: what follows speech by less counts as speech.
+    assert out_CS.size(1) == 5 * 1600 + 1000 + 3 * 1600 + 319 + 2 * 1600
+    pause, _ = apply_effects_file(speech_free(tmp_path / "b.wav"), [SILENCE])
+    assert pause.size(1) == 0
+
+
+def speech_free(path):
+    soundfile.write(path, np.zeros(8000), 16000, subtype="PCM_16")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [SILENCE[:4], ["silence", "1", "x", "1%", "-1", "1", "1%"], ["silence", "2", *SILENCE[2:]]],
+)
+def test_other_forms_of_the_effect_are_the_programs(words, wave, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingDependencyError, match="need sox"):
+        apply_effects_file(wave[0], [words])
