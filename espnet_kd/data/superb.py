@@ -70,7 +70,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("asr", "LibriSpeech", KINDS),
     Layout(
         "ks", speech_commands.TRAIN_ROOT, ("synthetic",), write_keywords,
-        (Extent(3, 2, 1, 1), Extent(20, 10, 20, 4)),
+        (Extent(3, 2, 1, 1), Extent(5, 10, 5, 4)),
     ),
     Layout(
         "qbe", "quesst14Database", (), write_queries,

@@ -24,9 +24,9 @@ MIN_SAMPLES = 64000
 def write_verification(job: LayoutJob) -> None:
     """Write training speech, speech of other speakers, and their trials."""
     train, others = job.talker.verification
-    _write_speech(job, "dev", train[: job.extent.speakers], job.extent.utterances)
-    others = others[: 2 * job.extent.heldout_speakers]
-    names = _write_speech(job, "test", others, job.extent.heldout_utterances)
+    train, others = train[: job.extent.speakers], others[: 2 * job.extent.heldout_speakers]
+    _write_speech(job, "dev", train, job.share("train", len(train)))
+    names = _write_speech(job, "test", others, job.share("test", len(others) / 2))
     lines = "".join(f"{label} {a} {b}\n" for label, a, b in _trials(job, names))
     write_text(job.root / TRIALS, lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a layout holds; of speakers there are never more than the talker has."""
+    """How much a layout holds; where a talker has fewer speakers, each of them says more."""
 
     speakers: int
     """Speakers of the training part."""
@@ -53,9 +54,16 @@ class LayoutJob:
         return self.talker.speakers[split][:count]
 
     def utterances(self, split: str) -> int:
-        """How much each speaker of a split says."""
-        is_train = split == "train"
-        return self.extent.utterances if is_train else self.extent.heldout_utterances
+        """How much each of these speakers says."""
+        return self.share(split, len(self.speakers(split)))
+
+    def share(self, split: str, speakers: float) -> int:
+        """How much each of so many speakers says to make up the extent of a split."""
+        extent = self.extent
+        whole = extent.heldout_speakers * extent.heldout_utterances
+        if split == "train":
+            whole = extent.speakers * extent.utterances
+        return ceil(whole / speakers)
 
     def long_speech(self, speaker: int, part: str, samples: int) -> Wave:
         """Say one sentence after the other, into the microphone, for at least ``samples``: (S,)."""

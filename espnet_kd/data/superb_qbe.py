@@ -36,7 +36,7 @@ def _write_documents(job: LayoutJob) -> tuple[dict[str, list[str]], dict[str, fl
     documents: dict[str, list[str]] = {}
     seconds: dict[str, float] = {}
     for speaker in job.speakers("train"):
-        for _ in range(job.extent.utterances):
+        for _ in range(job.utterances("train")):
             name = f"quesst14_{len(documents) + 1:05d}"
             text = job.talker.grammar.sentence(job.rng)
             wave_S = job.talker.utterance(speaker, text, "train")
@@ -52,7 +52,7 @@ def _write_queries(job: LayoutJob, name: str, split: str, words: list[str]) -> d
         raise DataDirError(f"{job.root}: no word of the documents is left for {name} queries")
     queries: dict[str, str] = {}
     for speaker in job.speakers(split):
-        for _ in range(job.extent.heldout_utterances):
+        for _ in range(job.utterances(split)):
             query = f"quesst14_{name}_{len(queries) + 1:04d}"
             queries[query] = words[len(queries) % len(words)]
             wave_S = job.talker.utterance(speaker, queries[query], split)

@@ -203,7 +203,16 @@ def test_conversations(data, split):
         mine = [row for row in table(folder / "rttm") if row[1] == recording]
         first, second = (float(mine[i][3]) for i in (0, 2))  # first turns of both speakers
         assert mine[0][7] != mine[2][7]
+        assert edges(soundfile.read(path)[0]) == pytest.approx(
+            (first, max(float(row[3]) + float(row[4]) for row in mine)), abs=0.003
+        )
         assert first < second < first + float(mine[0][4])
+
+
+def edges(wave: np.ndarray) -> tuple[float, float]:
+    """Seconds at which the tones begin and end; the noise around them is far softer."""
+    loud = np.flatnonzero(np.abs(wave) > 0.02)
+    return loud[0] / 16000, loud[-1] / 16000
 
 
 def test_a_mixture_is_the_sum_of_its_turns(talker):
@@ -230,6 +239,13 @@ def test_queries_and_where_they_are(talker, tmp_path):
     pairs = [(row[5][-1], row[1][-1]) for row in found]
     two = [("1", "1"), ("1", "2"), ("1", "6")]
     assert pairs == [*two, ("2", "2"), ("3", "4"), *(("4", d) for _, d in two)]
+
+
+def test_few_speakers_say_more(talker):
+    job = LayoutJob(Path(), talker, Extent(10, 4, 6, 3), talker.rng)
+    assert (len(job.speakers("train")), job.utterances("train")) == (4, 10)
+    assert (len(job.speakers("test")), job.utterances("test")) == (4, 5)  # 18 of 4, rounded up
+    assert job.share("test", 6) == 3
 
 
 # What is said, and how
