@@ -115,7 +115,7 @@ def test_pooled_learns_the_same_and_stays_a_stock_checkpoint(
 
 
 def test_isolated_learns_the_same_where_padding_is_harmless(
-    corpora, layer_norm_student, waves_seen
+    corpora, layer_norm_student, waves_seen, capsys
 ):
     options = ["-m", "train", *steps("pr", 6)]
     options[-1] += f",,{EXPERT}.corpus.batch_size=2"
@@ -123,9 +123,21 @@ def test_isolated_learns_the_same_where_padding_is_harmless(
     waves_seen.clear()
     run([*words("pr", layer_norm_student, corpora, "isolated"), *options, *cached("isolated")])
     assert sum(map(len, waves_seen)) <= 6 + 1 + 3, "each file once, and the probes"
-    (stock, _), (ours, _) = weights("stock", 6), weights("isolated", 6)
-    for name, weight in stock.items():
-        torch.testing.assert_close(ours[name], weight, atol=1e-3, rtol=1e-3)
+    before = ["--feature_cache_prefill", "--feature_memory", "0.1", *options]
+    run(
+        [
+            *words("pr", layer_norm_student, corpora, "before"),
+            *before,
+            "--feature_cache",
+            "isolated",
+        ]
+    )
+    assert ", 0 misses, 6 filled before, " in capsys.readouterr().err
+    stock, _ = weights("stock", 6)
+    for exp in ("isolated", "before"):
+        ours, _ = weights(exp, 6)
+        for name, weight in stock.items():
+            torch.testing.assert_close(ours[name], weight, atol=1e-3, rtol=1e-3)
 
 
 def test_another_student_meets_nothing_stale(corpora, student, layer_norm_student, capsys):
