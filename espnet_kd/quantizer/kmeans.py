@@ -11,7 +11,7 @@ Shapes: T vectors, D width, N codebooks, K centres of each, R = N K.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ def fit_quantizer(
     options: KMeansOptions | None = None,
     report: Report = lambda share, what: None,
 ) -> Quantizer:
-    """A trained quantiser.
+    """A trained quantiser, which keeps the best codes of all passes (``config.keep_best``).
 
     Args:
         x_TD: vectors to learn from, float32; tens of thousands.
@@ -77,7 +77,7 @@ def fit_quantizer(
     generator = torch.Generator().manual_seed(options.seed)
     centres_NKD, codes_TN = residual_kmeans(x_TD, config, options, generator, report)
     centres_NKD, codes_TN = alternate(x_TD, centres_NKD, codes_TN, options)
-    quantizer = Quantizer(config).to(x_TD)
+    quantizer = Quantizer(replace(config, keep_best=True)).to(x_TD)
     quantizer.centers.copy_(centres_NKD)
     quantizer.eval()
     report(0.6, "codes from the logit layer")
