@@ -41,8 +41,10 @@ class KMeansOptions:
     passes: int = 2
     """Refinement passes of each of these searches."""
 
-    ridge: float = 1.0
-    """Imagined vectors per centre that leave it where it is: keeps rare centres in place."""
+    ridge: float = 40.0
+    """Imagined vectors per centre that leave it where k-means put it. With few vectors for many
+    centres, least squares alone learn them by heart: 16 codebooks from 8192 vectors left 0.24 of
+    held-out vectors with 1, and 0.12 with 40."""
 
     logit_steps: int = 200
     """Updates of the logit layer."""
