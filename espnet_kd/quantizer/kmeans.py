@@ -84,8 +84,9 @@ def fit_quantizer(
     quantizer.eval()
     report(0.6, "codes from the logit layer")
     start_from_discriminants(quantizer, x_TD, codes_TN)
-    # From here on codes begin where encoding will begin them.
-    codes_TN = quantizer.encode(x_TD, options.passes, as_bytes=False)
+    # From here on codes begin where encoding will begin them. Not the best ones of all passes: what
+    # moves away from the first guess here ends in better centres.
+    codes_TN = quantizer.encode(x_TD, options.passes, as_bytes=False, keep_best=False)
     centres_NKD, codes_TN = alternate(x_TD, quantizer.centers, codes_TN, options)
     quantizer.centers.copy_(centres_NKD)
     report(0.8, "logit layer")
