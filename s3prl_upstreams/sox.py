@@ -11,6 +11,7 @@ import subprocess
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -108,7 +109,7 @@ def _amplified(x_S: Samples, decibels: float) -> Samples:
     return _rounded(x_S * math.exp(decibels * math.log(10) / 20))
 
 
-def _rounded(y_S: NDArray[np.float64]) -> Samples:
+def _rounded(y_S: NDArray[np.floating[Any]]) -> Samples:
     """Round half away from zero, and clip."""
     rounded_S = np.trunc(y_S + np.copysign(0.5, y_S))
     return np.asarray(np.clip(rounded_S, -_FULL, _FULL - 1), dtype=np.int32)

@@ -66,8 +66,9 @@ def _add_quantizer(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("quantiser").add_argument
     add("--quantizer", help="folder or published .pt file; without it vectors are written")
     add("--refine_indexes_iters", type=int, default=5, help="passes of refinement")
-    add("--keep_best", type=boolean, default=False,
-        help="the best codes of all passes (published: those of the last)")  # fmt: skip
+    add("--keep_best", type=boolean,
+        help="the best codes of all passes, not those of the last "
+        "(default: as the quantiser is configured; published ones: false)")  # fmt: skip
     add("--code_dtype", choices=("uint8", "int16"), default="uint8",
         help="int16: twice the bytes, and ESPnet's stock preprocessor takes it")  # fmt: skip
 

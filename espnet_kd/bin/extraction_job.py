@@ -57,8 +57,9 @@ class ExtractionJob:
     refine_indexes_iters: int = 5
     """Passes of refinement."""
 
-    keep_best: bool = False
-    """Keep the best codes of all passes (published: those of the last one)."""
+    keep_best: bool | None = None
+    """Keep the best codes of all passes (published: those of the last one); None = as the quantiser
+    is configured."""
 
     code_dtype: Literal["uint8", "int16"] = "uint8"
     """On the disk; ESPnet's stock preprocessor takes no unsigned integers, our tasks do."""
@@ -234,7 +235,9 @@ class Extractor:
                 "quantizer.id": self.quantizer.id,
                 "quantizer.weights": stamp_of_model(self.quantizer),
                 "refine_indexes_iters": job.refine_indexes_iters,
-                "keep_best": job.keep_best,
+                "keep_best": self.quantizer.config.keep_best
+                if job.keep_best is None
+                else job.keep_best,
                 "code_dtype": job.code_dtype,
             }
         stored: dict[str, Any] = json.loads(json.dumps(values))

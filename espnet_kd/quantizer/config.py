@@ -24,6 +24,10 @@ class QuantizerConfig:
     codebook_size: int = 256
     """Centres K of a codebook (published: 256; 16 during the first phase of training)."""
 
+    keep_best: bool = False
+    """Codes are the best of all passes of refinement, not those of the last (published: False).
+    Later passes may be worse, above all with many centres learnt from few vectors."""
+
     def __post_init__(self) -> None:
         problems = [
             f"{name} is {value}; it must be at least {least}"

@@ -11,7 +11,7 @@ Shapes: T vectors, D width, N codebooks, K centres of each, R = N K.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,8 +41,10 @@ class KMeansOptions:
     passes: int = 2
     """Refinement passes of each of these searches."""
 
-    ridge: float = 1.0
-    """Imagined vectors per centre that leave it where it is: keeps rare centres in place."""
+    ridge: float = 40.0
+    """Imagined vectors per centre that leave it where k-means put it. With few vectors for many
+    centres, least squares alone learn them by heart: 16 codebooks from 8192 vectors left 0.24 of
+    held-out vectors with 1, and 0.12 with 40."""
 
     logit_steps: int = 200
     """Updates of the logit layer."""
@@ -61,7 +63,7 @@ def fit_quantizer(
     options: KMeansOptions | None = None,
     report: Report = lambda share, what: None,
 ) -> Quantizer:
-    """A trained quantiser.
+    """A trained quantiser, which keeps the best codes of all passes (``config.keep_best``).
 
     Args:
         x_TD: vectors to learn from, float32; tens of thousands.
@@ -77,13 +79,14 @@ def fit_quantizer(
     generator = torch.Generator().manual_seed(options.seed)
     centres_NKD, codes_TN = residual_kmeans(x_TD, config, options, generator, report)
     centres_NKD, codes_TN = alternate(x_TD, centres_NKD, codes_TN, options)
-    quantizer = Quantizer(config).to(x_TD)
+    quantizer = Quantizer(replace(config, keep_best=True)).to(x_TD)
     quantizer.centers.copy_(centres_NKD)
     quantizer.eval()
     report(0.6, "codes from the logit layer")
     start_from_discriminants(quantizer, x_TD, codes_TN)
-    # From here on codes begin where encoding will begin them.
-    codes_TN = quantizer.encode(x_TD, options.passes, as_bytes=False)
+    # From here on codes begin where encoding will begin them. Not the best ones of all passes: what
+    # moves away from the first guess here ends in better centres.
+    codes_TN = quantizer.encode(x_TD, options.passes, as_bytes=False, keep_best=False)
     centres_NKD, codes_TN = alternate(x_TD, quantizer.centers, codes_TN, options)
     quantizer.centers.copy_(centres_NKD)
     report(0.8, "logit layer")

@@ -79,7 +79,7 @@ class Quantizer(nn.Module):
         refine_indexes_iters: int = 5,
         as_bytes: bool = True,
         *,
-        keep_best: bool = False,
+        keep_best: bool | None = None,
     ) -> Tensor:
         """The codes of vectors (..., D).
 
@@ -87,18 +87,19 @@ class Quantizer(nn.Module):
             x: vectors; half precision is taken as float32.
             refine_indexes_iters: passes of refinement.
             as_bytes: pack codes, uint8 (..., P); else int64 (..., N).
-            keep_best: see :func:`espnet_kd.quantizer.refine.refine`; published: False.
+            keep_best: see :func:`espnet_kd.quantizer.refine.refine`; None = as configured.
 
         Raises:
             CodesError: another width, or values that are not finite.
             ConfigError: ``as_bytes`` with more than 256 centres per codebook.
         """
         x_BD = self._checked(x).reshape(-1, self.config.dim)
+        best = self.config.keep_best if keep_best is None else keep_best
         rows = max(1, _CHUNK_FLOATS // (self.config.num_codebooks * self.config.codebook_size))
         with torch.autocast(x.device.type, enabled=False):
             centres = self.centres()
             chunks = [
-                self._indexes(centres, chunk_BD, refine_indexes_iters, keep_best)
+                self._indexes(centres, chunk_BD, refine_indexes_iters, best)
                 for chunk_BD in torch.split(x_BD, rows)
             ]
         codes = torch.cat(chunks).view(*x.shape[:-1], self.config.num_codebooks)

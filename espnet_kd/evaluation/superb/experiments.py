@@ -215,7 +215,7 @@ def _model(name: str, root: Path, found: list[Found]) -> Model:
     if folds and ALL_FOLDS not in folds and len(folds) < len(FOLDS):
         lacking = ", ".join(fold for fold in FOLDS if fold not in folds)
         partial = {FOLDED: f"{len(folds)} of {len(FOLDS)} folds, without {lacking}"}
-    source = "; ".join([str(root), *_other_features(found)])
+    source = "; ".join([f"runs in {root.name}", *_other_features(found)])  # no path of a machine
     return Model(name, Scores(**values), source=source, partial=partial)
 
 

@@ -96,7 +96,7 @@ def test_features_that_are_not_stock_are_said(tmp_path: Path) -> None:
     write_score(tmp_path / "pr", score("PR", "PER", 7.7, features="isolated, comparable"))
     write_score(tmp_path / "ks", score("KS", "accuracy", 96.0, features="stock"))
     experiment = read_experiment("tiny", tmp_path)
-    assert experiment.model.source == f"{tmp_path}; features isolated, comparable: PR"
+    assert experiment.model.source == f"runs in {tmp_path.name}; features isolated, comparable: PR"
     assert run_tables([experiment])[0].rows[1][3] == "isolated, comparable"
 
 

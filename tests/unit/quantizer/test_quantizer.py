@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +57,19 @@ def test_any_number_of_codebooks_encodes():
     assert error(3) < 0.9 * error(0)
     with pytest.raises(ConfigError, match="only an even number makes pairs"):
         quantizer.product()
+
+
+def test_a_quantiser_may_keep_the_best_codes_of_all_passes_by_itself():
+    """Many overlapping codebooks of random centres: the last pass is not the best one for all."""
+    torch.manual_seed(0)
+    published, x_BD = _quantizer(16, 16), torch.randn(256, 6)
+    ours = Quantizer(replace(published.config, keep_best=True))
+    ours.load_state_dict(published.state_dict())
+    best_BN = published.encode(x_BD, keep_best=True, as_bytes=False)
+    last_BN = published.encode(x_BD, as_bytes=False)
+    assert torch.equal(ours.encode(x_BD, as_bytes=False), best_BN)
+    assert torch.equal(ours.encode(x_BD, keep_best=False, as_bytes=False), last_BN)
+    assert not torch.equal(best_BN, last_BN)
 
 
 def test_large_codebooks_do_not_fit_bytes():
