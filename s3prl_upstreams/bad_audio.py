@@ -31,10 +31,10 @@ def name_bad_audio(args: Namespace, config: dict[str, Any]) -> str | None:
     import torchaudio
 
     policy = policy_of(args.downstream)
-    torchaudio.load = checked(_inner(torchaudio.load), policy)
+    torchaudio.load = checked(torchaudio.load, policy)
     effects = getattr(torchaudio, "sox_effects", None)
     if effects is not None:
-        effects.apply_effects_file = checked(_inner(effects.apply_effects_file), policy)
+        effects.apply_effects_file = checked(effects.apply_effects_file, policy)
         # A data set that was imported earlier holds the function of that time.
         dataset: Any = sys.modules.get(f"s3prl.downstream.{args.downstream}.dataset")
         if hasattr(dataset, "apply_effects_file"):
@@ -56,9 +56,11 @@ def checked(read: Reader, policy: AudioPolicy) -> Reader:
     """Return ``read`` with checks before and after it.
 
     Args:
-        read: takes a path first and returns samples and a rate, such as ``torchaudio.load``.
+        read: takes a path first and returns samples and a rate, such as ``torchaudio.load``; of one
+            that an earlier run in this process wrapped, the function inside.
         policy: what is acceptable.
     """
+    read = getattr(read, _MARK, read)
 
     def checking(source: Any, *args: Any, **options: Any) -> tuple[Any, int]:
         if not isinstance(source, str | Path):
@@ -76,9 +78,3 @@ def checked(read: Reader, policy: AudioPolicy) -> Reader:
 
     setattr(checking, _MARK, read)
     return checking
-
-
-def _inner(read: Reader) -> Reader:
-    """Return the function that an earlier run in this process wrapped."""
-    inner: Reader = getattr(read, _MARK, read)
-    return inner
