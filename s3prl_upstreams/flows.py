@@ -18,7 +18,7 @@ from espnet_kd.errors import CheckpointError, ConfigError
 from s3prl_upstreams.configs import read_yaml
 from s3prl_upstreams.describe_upstream import build_upstream, describe
 from s3prl_upstreams.invocation import Invocation
-from s3prl_upstreams.scores import SCORE_FILE, RunScore, save_scores
+from s3prl_upstreams.scores import DEV_FILE, SCORE_FILE, RunScore, save_scores
 from s3prl_upstreams.tasks import TASKS
 
 T = TypeVar("T")
@@ -42,7 +42,35 @@ def run_flow(call: Invocation, run: Run) -> list[RunScore]:
         The scores of the task, which are also in ``score.json`` of the experiment folder.
     """
     flow = call.task.flow if call.task is not None else "best"
+    if call.rates and flow != "layers":  # which trains nothing
+        return sweep_flow(call, run)
     return FLOWS[flow](call, run)
+
+
+def sweep_flow(call: Invocation, run: Run) -> list[RunScore]:
+    """Do everything once per learning rate, and take over what the best one on dev has written."""
+    found, folders = [], []
+    for rate in call.rates:
+        inner = replace(call.within(f"lr_{rate}"), rates=())
+        scores = _earlier(call, inner.folder)
+        if scores is None:
+            scores = run_flow(inner.with_override(f"config.optimizer.lr={rate}"), run)
+        chosen_by = [replace(scores[0], value=_dev_value(inner.folder, scores[0].value))]
+        found.append(chosen_by)
+        folders.append((inner.folder, scores))
+    _, (folder, scores) = _best(found, folders)
+    kept = shutil.ignore_patterns("*.ckpt", "feature_cache", "events.*", "lr_*")
+    shutil.copytree(folder, call.folder, ignore=kept, dirs_exist_ok=True)
+    print(f"[espnet_kd] the best of {len(folders)} learning rates on dev: {folder}")
+    return _concluded(call, scores)
+
+
+def _dev_value(folder: Path, test: float) -> float:
+    """Return the mean score on the development splits of a run; of one without, the given one."""
+    values = [
+        json.loads(path.read_text(encoding="utf-8"))["value"] for path in folder.rglob(DEV_FILE)
+    ]
+    return sum(values) / len(values) if values else test
 
 
 def best_flow(call: Invocation, run: Run) -> list[RunScore]:

@@ -20,6 +20,8 @@ options of this wrapper (all others are S3PRL's own, see below):
   -d TASK                  one of PR ASR KS QbE SID ASV SD IC SF ER, for which -c is optional
   --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
                            schedules, SID learning rate x 10)
+  --lr_sweep "RATE ..."    train with each learning rate; the best on the development split counts
+                           (ASV, which has none: on its trials, as its checkpoints do)
   --data DIR               folder in which the corpus of the task is looked for
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
   --no_quick_lstm          train LSTM heads (ASR, SF) on a CPU by torch's own code: equal up to
@@ -72,6 +74,8 @@ class Invocation:
     override: str | None = None
     layer: str | None = None
     variant: str | None = None
+    rates: tuple[str, ...] = ()
+    """Learning rates to try; none = the configured one."""
     data: str | None = None
     dtype: str | None = None
     cache: CacheOptions = field(default_factory=CacheOptions)
@@ -92,6 +96,7 @@ class Invocation:
         for name, flags in _FLAGS.items():
             parser.add_argument(*flags, dest=name)
         parser.add_argument("--superb_variant", dest="variant")
+        parser.add_argument("--lr_sweep", dest="rates", type=lambda text: tuple(text.split()))
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
         add_cache_options(parser)
@@ -101,6 +106,7 @@ class Invocation:
         known, rest = parser.parse_known_args(list(argv))
         cache = take_cache_options(known)
         values = vars(known)
+        values["rates"] = values["rates"] or ()
         for name in _PATHS:
             values[name] = _absolute(values[name])
         task = find_task(values["downstream"])

@@ -35,7 +35,7 @@ from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.rescore import rescore
-from s3prl_upstreams.scores import RunScore, ScoreBook, save_scores
+from s3prl_upstreams.scores import RunScore, ScoreBook, keep_best_dev, save_scores
 from s3prl_upstreams.tasks import Task, task_of
 
 Config = dict[str, Any]
@@ -68,6 +68,8 @@ def _check(call: Invocation) -> None:
         problems.append("-d TASK is missing, such as -d asr")
     if call.mode is None and call.local_rank is not None:
         problems.append("several processes: give -m train, then -m evaluate in a single one")
+    if call.rates and (call.mode is not None or call.task is None):
+        problems.append("--lr_sweep is for a command without -m on one of SUPERB's tasks")
     if call.variant is not None and (call.config is not None or call.past_exp is not None):
         problems.append("--superb_variant changes our default file; it does not go with -c or -e")
     if problems:
@@ -160,6 +162,8 @@ def _report(scores: list[RunScore], args: Namespace) -> list[RunScore]:
         print(f"[espnet_kd] {score.line()}")
     if scores and args.mode == "evaluate":
         print(f"[espnet_kd] written to {save_scores(scores, args.expdir)}")
+    elif scores:
+        keep_best_dev(scores, args.expdir, resumed=bool(args.past_exp))
     return scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from espnet_kd.utils.files import write_json
 from s3prl_upstreams.tasks import Metric, Task
 
+DEV_FILE = "dev.json"
+"""Written there after a training: the best score on the development split."""
 SCORE_FILE = "score.json"
 """Written into the experiment folder after an evaluation."""
 
@@ -110,9 +113,20 @@ class ScoreBook:
         return [(t.removeprefix(prefix), v) for t, v in tails if t.startswith(prefix)]
 
 
-def save_scores(scores: list[RunScore], expdir: str) -> Path:
+def save_scores(scores: list[RunScore], expdir: str, name: str = SCORE_FILE) -> Path:
     """Write the first score as an object; further ones under ``more``."""
     first, *more = [asdict(score) for score in scores]
-    path = Path(expdir) / SCORE_FILE
+    path = Path(expdir) / name
     write_json(path, {**first, "more": more} if more else first)
     return path
+
+
+def keep_best_dev(scores: list[RunScore], expdir: str, resumed: bool) -> None:
+    """Write the scores of a training on dev, unless the part that it resumed was better."""
+    path = Path(expdir) / DEV_FILE
+    if resumed and path.is_file():
+        before = float(json.loads(path.read_text(encoding="utf-8"))["value"])
+        now = scores[0].value
+        if (before < now) if scores[0].direction == "lower" else (before > now):
+            return
+    save_scores(scores, expdir, DEV_FILE)

@@ -30,6 +30,7 @@ data=downloads         # folder of the corpora
 download=false         # true: fetch LibriSpeech, Speech Commands, QUESST 2014 and the lexicon
 check_audio=true       # false: do not look at every header in stage 1
 superb_variant=""      # armhubert, lighthubert: those authors' learning rates and schedules
+lr_sweep=""            # learning rates to try, "1e-2 1e-3"; the best on dev counts
 superb_conf=""         # folder of superb_TASK.yaml, instead of conf/superb
 superb_args=""         # further options of s3prl_upstreams.run_downstream, for every task
 lm=""                  # folder of 4-gram.arpa.gz and librispeech_lexicon.lst: ASR's second score
@@ -90,6 +91,7 @@ if stage 3 "Train and evaluate: $tasks" "two weeks of one GPU for all (estimate)
     "one score per task"; then
     [ -d "$data" ] || die "stage 3 needs the corpora in --data $data, see stage 1"
     cache="--feature_cache $feature_cache --feature_cache_gb $feature_cache_gb"
+    if [ -n "$lr_sweep" ]; then cache+=" --lr_sweep '$lr_sweep'"; fi
     # shellcheck disable=SC2086
     attended "$python" ../TEMPLATE/downstream_jobs.py --upstream "$upstream" \
         --models "$name=$ckpt" --root "$(realpath "$data")" --tasks $tasks --out "$expdir" \

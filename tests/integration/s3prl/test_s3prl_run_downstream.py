@@ -149,6 +149,23 @@ def test_the_authors_variant(corpora, student):
     assert state["Scheduler"]["_last_lr"] == [2 / 5000 * 1e-3]
 
 
+def test_the_best_of_two_learning_rates(corpora, student):
+    """One learns the two voices, one nothing; again with -a, nothing is done."""
+    words = ["-u", "armhubert", "-k", str(student), "-d", "sid", "--data", str(corpora)]
+    words += [*steps("sid", 40, ",,config.runner.log_step=20"), "-p", "exp"]
+    words += ["--lr_sweep", "1e-9 0.05"]
+    (score,) = run(words)
+    assert score.value == 100.0
+    assert "lr_0.05" in score.checkpoint
+    assert json.loads(Path("exp/lr_1e-9/dev.json").read_text())["value"] < 100.0
+    assert Path("exp/test_predict.txt").read_text() == Path("exp/test_truth.txt").read_text()
+    written = Path("exp/lr_0.05/states-40.ckpt").stat().st_mtime_ns
+    assert run([*words, "-a"]) == [score]
+    assert Path("exp/lr_0.05/states-40.ckpt").stat().st_mtime_ns == written
+    with pytest.raises(ConfigError, match="without -m"):
+        run([*words, "-m", "train"])
+
+
 def test_a_published_pruned_file_in_half_precision(corpora, pruned):
     words = ["-u", "dpwavlm", "-k", str(pruned), "-d", "sid", "--data", str(corpora), "-p", "exp"]
     (score,) = run([*words, "--upstream_dtype", "bfloat16", *steps("sid", 2)])

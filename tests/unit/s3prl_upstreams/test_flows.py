@@ -117,6 +117,36 @@ def test_the_best_layer_on_the_development_queries_counts(tmp_path, monkeypatch)
     assert len(other.calls) == 4, "scores of another upstream are out of date"
 
 
+def test_the_best_learning_rate_on_the_development_split_counts(tmp_path):
+    """Dev says 1e-3, the test set would have said 1e-4."""
+    dev, test = iter([0.2, 0.9, 0.5]), [0.3, 0.4, 0.8]
+    stock = Stock(test, best=("dev-best.ckpt",))
+
+    def run(call):
+        scores = stock(call)
+        if call.mode == "train":
+            (call.folder / "dev.json").write_text(json.dumps({"value": next(dev)}))
+        return scores
+
+    (score,) = run_flow(command(tmp_path, "sid", "--lr_sweep", "1e-2 1e-3 1e-4"), run)
+    assert score.value == 0.4
+    folder = tmp_path / "exp"
+    assert json.loads((folder / "score.json").read_text())["value"] == 0.4
+    assert (folder / "test_predict.txt").read_text() == "0.4"
+    assert not list(folder.glob("*.ckpt"))
+    assert "config.optimizer.lr=1e-4" in stock.calls[-1].override
+
+    again = Stock([])
+    run_flow(command(tmp_path, "sid", "--lr_sweep", "1e-2 1e-3 1e-4", "-a"), again)
+    assert again.calls == []
+
+
+def test_without_a_development_split_the_trials_decide(tmp_path):
+    stock = Stock([0.3, 0.1], states=(1,))
+    (score,) = run_flow(command(tmp_path, "asv", "--lr_sweep", "1e-3 1e-4"), stock)
+    assert score.value == 0.1
+
+
 def test_a_layer_on_request(tmp_path):
     stock = Stock([0.5])
     assert run_flow(command(tmp_path, "qbe", "-l", "2"), stock)[0].checkpoint == "layer 2"

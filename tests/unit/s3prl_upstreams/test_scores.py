@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 
-from s3prl_upstreams.scores import ScoreBook, save_scores
+from s3prl_upstreams.scores import ScoreBook, keep_best_dev, save_scores
 from s3prl_upstreams.tasks import find_task
 
 
@@ -78,6 +79,16 @@ def test_a_score_of_another_tool_counts_like_s3prls_own():
     book.add("diarization/test-scored-der", 10.0)
     (score,) = book.scores(arguments("diarization", "evaluate"), find_task("sd"))
     assert (score.metric, score.value) == ("DER", 10.0)
+
+
+def test_the_best_development_score_of_all_parts_of_a_training_is_kept(tmp_path):
+    for value, kept in ((50.0, 50.0), (40.0, 50.0), (60.0, 60.0)):
+        book = book_of(("voxceleb1/dev-acc", value / 100))
+        scores = book.scores(arguments("voxceleb1", "train"), find_task("sid"))
+        keep_best_dev(scores, str(tmp_path), resumed=True)
+        assert json.loads((tmp_path / "dev.json").read_text())["value"] == kept
+    keep_best_dev([replace(scores[0], value=1.0)], str(tmp_path), resumed=False)
+    assert json.loads((tmp_path / "dev.json").read_text())["value"] == 1.0, "another training"
 
 
 def test_no_score_without_an_evaluation():
