@@ -241,7 +241,7 @@ def test_every_training_file_is_understood():
 
     paths = [*MINI.glob("conf/*.yaml"), *MINI.glob("*hubert1/conf/*.yaml")]
     paths = [path for path in paths if not path.name.startswith("superb_")]
-    assert len(paths) == 7
+    assert len(paths) == 8
     for path in paths:
         args, problems = parse(SSLDistillTask.get_parser(), ["--config", str(path)])
         assert problems + SSLDistillTask.problems(args) == []

@@ -117,8 +117,8 @@ def test_missing_tasks_are_named_unless_allowed(tmp_path, capsys) -> None:
 
 
 def test_wrong_words(tmp_path, results, capsys) -> None:
-    said = refused(capsys, results, "--model", "smll=armhubert", "--role", "x=teacher")
-    assert "--model smll: no such model in RESULTS.json or --exp; did you mean small?" in said
+    said = refused(capsys, results, "--model", "smal_l=armhubert", "--role", "x=teacher")
+    assert "--model smal_l: no such model in RESULTS.json or --exp; did you mean small?" in said
     assert "--role x: no such model" in said
     said = refused(capsys, results, "--exp", "tiny", "a=b", "a=c")
     assert "'tiny' is not of the form NAME=VALUE" in said
