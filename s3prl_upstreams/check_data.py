@@ -19,6 +19,7 @@ from typing import Any
 
 from espnet_kd.data.audio import inspect_audio
 from espnet_kd.data.options import boolean
+from espnet_kd.data.tables import read_table
 from espnet_kd.errors import AudioError, KDError
 from espnet_kd.utils.progress import Progress
 from s3prl_upstreams.bad_audio import policy_of
@@ -99,16 +100,10 @@ def recordings(config: Config) -> Iterator[Path]:
         for value in (expert.get(block) or {}).values():
             folder = Path(value) if isinstance(value, str) and value else None
             if folder is not None and (folder / "wav.scp").is_file():
-                yield from _of_table(folder / "wav.scp")
+                rows = read_table(folder / "wav.scp").rows
+                yield from (Path(row.value) for row in rows if not row.value.endswith("|"))
             elif folder is not None and folder.is_dir():
                 yield from (p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-
-
-def _of_table(table: Path) -> Iterator[Path]:
-    for line in table.read_text(encoding="utf-8").splitlines():
-        _, _, path = line.strip().partition(" ")
-        if path and not path.endswith("|"):
-            yield Path(path.strip())
 
 
 def _hours(task: Task, paths: list[Path]) -> float:

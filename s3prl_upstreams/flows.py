@@ -41,6 +41,8 @@ def run_flow(call: Invocation, run: Run) -> list[RunScore]:
     Returns:
         The scores of the task, which are also in ``score.json`` of the experiment folder.
     """
+    if call.home is None and call.past_exp is None:  # else the checkpoint says where that is
+        call = replace(call, home=str(call.folder))
     flow = call.task.flow if call.task is not None else "best"
     if call.rates and flow != "layers":  # which trains nothing
         return sweep_flow(call, run)

@@ -76,6 +76,9 @@ class Invocation:
     variant: str | None = None
     rates: tuple[str, ...] = ()
     """Learning rates to try; none = the configured one."""
+    home: str | None = None
+    """Where tables are made that the parts of a run share (folds, checkpoints, learning rates);
+    None = in the experiment folder that S3PRL works in."""
     data: str | None = None
     dtype: str | None = None
     cache: CacheOptions = field(default_factory=CacheOptions)

@@ -152,8 +152,10 @@ def settle_run(args: Namespace, config: Config, call: Invocation) -> Task | None
         args.evaluate_split = task.test
     splits = [args.evaluate_split] if args.mode == "evaluate" else []
     mends.report([mends.use_given_checkpoint(args, config, call.ckpt)])
-    fill_config(config, args.downstream, call.data, args.expdir, splits)
-    mends.report(mend(args, config) for mend in mends.BEFORE_RUN)
+    home = call.home or args.expdir
+    fill_config(config, args.downstream, call.data, home, splits)
+    at_home = Namespace(**{**vars(args), "expdir": home})
+    mends.report(mend(at_home, config) for mend in mends.BEFORE_RUN)
     return task
 
 

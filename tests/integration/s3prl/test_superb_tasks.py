@@ -75,6 +75,8 @@ def test_train_evaluate_score_and_go_on(task, superb, student, capsys, monkeypat
     assert saved["value"] == scores[0].value
     assert scores[0].line() in capsys.readouterr().out
     assert list(Path("exp").glob(PREDICTIONS[task.name])), "the leaderboard's file"
+    made = [*Path("exp").rglob("Voxceleb1_length.pt"), *Path("exp").rglob("meta_data-*")]
+    assert len(made) == (task.name in ("ASV", "ER")), "once for all checkpoints and folds"
 
     # The same command with -a finds all trained, and the same score.
     again = run([*command(task.name, student, superb), "-a"])

@@ -64,6 +64,7 @@ def test_every_checkpoint_of_verification_is_evaluated_and_the_best_kept(tmp_pat
     stock = Stock([0.3, 0.1, 0.2], states=(10, 20, 100))
     (score,) = run_flow(command(tmp_path, "asv"), stock)
     assert score.value == 0.1
+    assert {call.home for call in stock.calls} == {str(tmp_path / "exp")}, "lengths measured once"
     assert score.checkpoint.endswith("states-20.ckpt")
     assert (tmp_path / "exp" / "test_predict.txt").read_text() == "0.1"
     assert json.loads((tmp_path / "exp" / "score.json").read_text())["value"] == 0.1
