@@ -17,17 +17,20 @@ Shapes: B utterances, S samples, L steps of a convolution, T frames, C channels,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_kd.encoder.strided_conv import strided_conv
+from espnet_kd.encoder.strided_conv import TapProducts, strided_conv
 
 if TYPE_CHECKING:
     from espnet_kd.encoder.extractor import ConvBlock
+
+_Conv = Callable[[Tensor], Tensor]
 
 BLOCK_FRAMES = 100
 """Frames per block (2 s): a block's widest activation is 6 MB for 256 channels."""
@@ -51,8 +54,9 @@ def suits(x_BS: Tensor, blocks: Sequence[ConvBlock]) -> bool:
 def convolve(x_BS: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:
     """(B, S) -> (B, T, C): all blocks of the front end."""
     if torch.is_grad_enabled():
-        return _run(_Windows(x_BS, blocks[0]), slice(None), blocks)
-    return torch.cat([_in_time_blocks(x_S[None], blocks) for x_S in x_BS])
+        return _run(_Windows(x_BS, blocks[0]), slice(None), blocks, _with_gradients(blocks))
+    convs = [_without_gradients(block.conv) for block in blocks[1:]]
+    return torch.cat([_in_time_blocks(x_S[None], blocks, convs) for x_S in x_BS])
 
 
 def conv_BLC(x_BLC: Tensor, weight: Tensor, conv: nn.Conv1d) -> Tensor:
@@ -109,10 +113,23 @@ class _Windows:
         return torch.baddbmm(self.bias_B1C, windows_BLk, self.weight_BCk.mT)
 
 
-def _run(windows: _Windows, steps: slice, blocks: Sequence[ConvBlock]) -> Tensor:
+def _with_gradients(blocks: Sequence[ConvBlock]) -> list[_Conv]:
+    return [partial(conv_BLC, weight=block.conv.weight, conv=block.conv) for block in blocks[1:]]
+
+
+def _without_gradients(conv: nn.Conv1d) -> _Conv:
+    """The convolution with its weights in order for all utterances and blocks of a batch."""
+    if conv.groups == 1 and conv.padding == (0,):
+        return TapProducts(conv.weight, conv.stride[0], conv.bias)
+    return partial(conv_BLC, weight=conv.weight, conv=conv)
+
+
+def _run(
+    windows: _Windows, steps: slice, blocks: Sequence[ConvBlock], convs: Sequence[_Conv]
+) -> Tensor:
     x_BLC = _finish(windows.apply(steps), blocks[0])
-    for block in blocks[1:]:
-        x_BLC = _finish(conv_BLC(x_BLC, block.conv.weight, block.conv), block)
+    for block, conv in zip(blocks[1:], convs, strict=True):
+        x_BLC = _finish(conv(x_BLC), block)
     return x_BLC
 
 
@@ -127,7 +144,7 @@ def _finish(x_BLC: Tensor, block: ConvBlock) -> Tensor:
     return activated
 
 
-def _in_time_blocks(x_1S: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:
+def _in_time_blocks(x_1S: Tensor, blocks: Sequence[ConvBlock], convs: Sequence[_Conv]) -> Tensor:
     windows = _Windows(x_1S, blocks[0])
     rest = [block.conv for block in blocks[1:]]
     hop = math.prod(conv.stride[0] for conv in rest)
@@ -138,5 +155,6 @@ def _in_time_blocks(x_1S: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:
     parts = []
     for start in range(0, frames, BLOCK_FRAMES):
         stop = min(start + BLOCK_FRAMES, frames)
-        parts.append(_run(windows, slice(start * hop, (stop - 1) * hop + field), blocks))
+        steps = slice(start * hop, (stop - 1) * hop + field)
+        parts.append(_run(windows, steps, blocks, convs))
     return torch.cat(parts, dim=1)
