@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.keys import wave_key
 from s3prl_upstreams.cache.padding import GROUP_SECONDS, group_waves, padding_is_harmless
+from s3prl_upstreams.cache.ranks import is_mine, wait_for_all
 from s3prl_upstreams.cache.shards import Entry
 from s3prl_upstreams.cache.store import FeatureStore
 from s3prl_upstreams.cache.tickets import TicketBook, read_ticket
@@ -64,11 +65,22 @@ class IsolatedUpstream(CachingUpstream):
             return self.assemble(entries, lengths, wavs[0].device)
 
     def fill(self, wavs: Sequence[Tensor]) -> None:
-        """Compute and keep what the store lacks of some waves."""
+        """Compute and keep what the store lacks of some waves.
+
+        Several processes with files in common compute a share each; ``meet`` comes after it.
+        """
         with self.tally.clock("fetching"):
-            named = {wave_key(wav): wav for wav in wavs}
-            missing = {k: wav.to(self.device) for k, wav in named.items() if k not in self.store}
+            named = {key: wav for wav in wavs if self._is_to_make(key := wave_key(wav))}
+            missing = {key: wav.to(self.device) for key, wav in named.items()}
         self.tally.filled += sum(1 for _ in self._made(missing))
+
+    def meet(self) -> None:
+        """Wait for the other processes of a run, and find what they have made."""
+        wait_for_all()
+        self.store.refresh()
+
+    def _is_to_make(self, key: bytes) -> bool:
+        return key not in self.store and (self.store.disk is None or is_mine(key))
 
     def _made(self, missing: dict[bytes, Tensor]) -> Iterator[tuple[bytes, Entry]]:
         """Compute and keep waves, batch by batch."""

@@ -1,6 +1,7 @@
 """All splits of a task through the cache before its first step.
 
 Waves that are in the store already are passed over, so an interrupted run goes on where it was.
+The processes of a distributed run read all waves and compute a share each.
 Random numbers of the run are left as they were.
 """
 
@@ -52,6 +53,7 @@ def prefill(runner: Any, downstream: Any, upstream: IsolatedUpstream, places: Pl
                 for place in range(max(1, places.count)):
                     places.only = place
                     _fill(_single_waves(loader, split), upstream)
+                upstream.meet()
     places.only = None
 
 
@@ -75,6 +77,7 @@ def with_tickets(
                 yield wav
 
     _fill(waves(), upstream)
+    upstream.meet()
     for index, items in found.items():
         if items and all(key in upstream.store for _, key, *_ in items):
             known.known[index] = [(ticket, *rest) for ticket, _, *rest in items]

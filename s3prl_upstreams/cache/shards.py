@@ -68,30 +68,42 @@ class ShardFolder:
         folder: of one upstream and mode; made when missing.
         budget: bytes that all shards in the folder's parent may take together.
 
-    Other processes may write there at the same time: each sees what was there when it began.
+    Other processes may write there at the same time: each sees what was there when it began, or
+    when it last looked (:meth:`refresh`).
     A full disk or budget ends the adding, with one line on stderr, and never the run.
     """
 
     def __init__(self, folder: Path, budget: int) -> None:
         self.folder = folder
+        self.budget = budget
         self.left = budget
         self.added = 0
         self._places: dict[bytes, _Place] = {}
         self._paths: list[Path] = []
         self._files: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._own: int | None = None
         self._own_bytes = 0
         self._full = False
-        if folder.parent.is_dir():
-            self.left -= sum(path.stat().st_size for path in folder.parent.rglob(f"*{SUFFIX}"))
-        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
-            self._read_headers(path)
+        self.refresh()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
+
+    def refresh(self) -> None:
+        """Look at the folder again: others may have added shards, or records to theirs."""
+        if self.folder.parent.is_dir():
+            shards = self.folder.parent.rglob(f"*{SUFFIX}")
+            self.left = self.budget - sum(path.stat().st_size for path in shards)
+        known = {path: shard for shard, path in enumerate(self._paths)}
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else ():
+            if path not in known:
+                self._open(path)
+            elif known[path] in self._ends:
+                self._read_headers(known[path])
 
     def get(self, key: bytes) -> Entry | None:
         """Read what is kept under a key; None = nothing, or it was damaged."""
@@ -166,27 +178,40 @@ class ShardFolder:
         self._files[len(self._paths) - 1] = file
         return len(self._paths) - 1
 
-    def _read_headers(self, path: Path) -> None:
+    def _open(self, path: Path) -> None:
+        """Read a shard of another process."""
         try:
             file = os.open(path, os.O_RDONLY)
         except OSError as error:
             say(f"{path} is ignored: {error.strerror}")
             return
-        shard, offset, end = self._add_file(path, file), 0, os.fstat(file).st_size
+        shard = self._add_file(path, file)
+        self._ends[shard] = 0
+        self._read_headers(shard)
+
+    def _read_headers(self, shard: int) -> None:
+        """Read what was added since the last time."""
+        file, offset = self._files[shard], self._ends[shard]
+        end = os.fstat(file).st_size
         while offset + _HEADER_BYTES <= end:
             found = _unpack(os.pread(file, _HEADER_BYTES, offset), shard, offset + _HEADER_BYTES)
             if found is None:
+                path = self._paths[shard]
                 say(f"{path} is damaged at byte {offset}; what follows there is ignored")
+                del self._ends[shard]
                 return
             key, place = found
             offset = place.offset + place.nbytes
-            if offset <= end:
-                self._places.setdefault(key, place)
+            if offset > end:
+                return
+            self._places.setdefault(key, place)
+            self._ends[shard] = offset
 
     def _forget(self, shard: int, reason: str) -> None:
         """Trust nothing of a shard any more."""
         say(f"{self._paths[shard]} {reason}; it is ignored, its features are computed again")
         self._places = {key: p for key, p in self._places.items() if p.shard != shard}
+        self._ends.pop(shard, None)
         if shard == self._own:
             self._own = None
 

@@ -56,6 +56,11 @@ class FeatureStore:
         if self.disk is not None:
             self.disk.put(key, entry)
 
+    def refresh(self) -> None:
+        """Find what other processes have added since."""
+        if self.disk is not None:
+            self.disk.refresh()
+
     def close(self) -> None:
         """Close the files."""
         if self.disk is not None:

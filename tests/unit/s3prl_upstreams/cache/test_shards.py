@@ -177,3 +177,22 @@ def test_shards_do_not_grow_for_ever(folder, monkeypatch):
     write(folder, range(5))
     assert readable(folder) == set(range(5))
     assert len(list(folder.glob("*.shard"))) > 1
+
+
+def test_records_of_others_are_found_by_looking_again(folder):
+    first, second = (ShardFolder(folder, 10**6) for _ in range(2))
+    first.put(key(1), entry(1))
+    assert key(1) not in second
+    second.put(key(5), entry(5))
+    for number in (2, 3):
+        second.refresh()
+        assert key(number) not in second
+        first.put(key(number), entry(number))
+    second.refresh()
+    found = second.get(key(3))
+    assert found is not None
+    assert torch.equal(found.tensor, entry(3).tensor)
+    assert len(second) == 4
+    assert second.left == 10**6 - sum(path.stat().st_size for path in folder.glob("*.shard"))
+    first.close()
+    second.close()
