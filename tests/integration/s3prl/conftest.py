@@ -84,7 +84,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CONV = [[8, 10, 5], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 2, 2], [16, 2, 2]]
 
 
-def tiny_student():
+def tiny_student(**changes):
     """ARMHuBERT with four layers of 16 channels, in eval mode."""
     import torch
 
@@ -98,7 +98,7 @@ def tiny_student():
     ]
     config = architecture("armhubert").replace(
         layers=layers, conv_layers=CONV, embed_dim=16, pos_conv_kernel=8, pos_conv_groups=2,
-        head_dim=12,
+        head_dim=12, **changes,
     )  # fmt: skip
     torch.manual_seed(0)
     return SpeechEncoder.from_config(config).eval()
@@ -109,6 +109,30 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our directory of a random student."""
     path = tmp_path_factory.mktemp("student")
     tiny_student().save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def waves_seen(monkeypatch):
+    """Lengths of the waves that went through the upstream, batch by batch."""
+    from s3prl_upstreams.expert import UpstreamExpert
+
+    seen = []
+    forward = UpstreamExpert.forward
+
+    def counted(self, wavs, **options):
+        seen.append([len(wav) for wav in wavs])
+        return forward(self, wavs, **options)
+
+    monkeypatch.setattr(UpstreamExpert, "forward", counted)
+    return seen
+
+
+@pytest.fixture(scope="session")
+def layer_norm_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student to which the padding of a batch is nothing."""
+    path = tmp_path_factory.mktemp("layer_norm")
+    tiny_student(extractor_norm="layer_norm").save_pretrained(path)
     return path
 
 

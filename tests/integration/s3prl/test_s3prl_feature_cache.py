@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from espnet_kd.errors import ConfigError
-from s3prl_upstreams.expert import UpstreamExpert
 from s3prl_upstreams.run_downstream import run
-from tests.integration.s3prl.conftest import tiny_student
 from tests.integration.s3prl.test_s3prl_run_downstream import EXPERT, read_states, steps
 
 pytestmark = pytest.mark.integration
@@ -20,32 +18,6 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def layer_norm_student(tmp_path_factory):
-    """A student to which the padding of a batch is nothing."""
-    from espnet_kd.encoder import SpeechEncoder
-
-    path = tmp_path_factory.mktemp("layer_norm")
-    config = tiny_student().config.replace(extractor_norm="layer_norm")
-    torch.manual_seed(0)
-    SpeechEncoder.from_config(config).save_pretrained(path)
-    return path
-
-
-@pytest.fixture
-def waves_seen(monkeypatch):
-    """Lengths of the waves that went through the upstream, batch by batch."""
-    seen = []
-    forward = UpstreamExpert.forward
-
-    def counted(self, wavs, **options):
-        seen.append([len(wav) for wav in wavs])
-        return forward(self, wavs, **options)
-
-    monkeypatch.setattr(UpstreamExpert, "forward", counted)
-    return seen
 
 
 def words(task, student, corpora, exp, *more):

@@ -83,6 +83,26 @@ def test_train_evaluate_score_and_go_on(task, superb, student, capsys, monkeypat
     assert [score.value for score in again] == [score.value for score in scores]
 
 
+@pytest.mark.parametrize(
+    # Of each run: S3PRL tries the upstream on a wave, and the cache of utterances on three.
+    ("task", "probes"),
+    [("SF", 2 * 4), ("ASV", 3 * 4), ("QbE", 6 * 1)],
+)
+def test_cached_features_give_the_same_score(task, probes, superb, layer_norm_student, waves_seen):
+    stock = run(command(task, layer_norm_student, superb))
+    options = ["--feature_cache", "auto", "--feature_cache_dir", "cache"]
+    computed = [sum(map(len, waves_seen))]
+    for exp in ("first", "second"):
+        waves_seen.clear()
+        words = command(task, layer_norm_student, superb)
+        words[words.index("exp")] = exp
+        scores = run([*words, *options])
+        computed.append(sum(map(len, waves_seen)))
+        assert [score.value for score in scores] == pytest.approx([s.value for s in stock])
+        assert (scores[0].features == "stock") == (task == "QbE"), "whole batches or utterances"
+    assert computed[2] == probes < computed[1] < computed[0]
+
+
 def test_asr_with_a_language_model(superb, student, tmp_path):
     """LibriSpeech's 4-gram in small: decoding by flashlight, into files of its own."""
     pytest.importorskip("flashlight.lib.text.decoder")
