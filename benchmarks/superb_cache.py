@@ -1,12 +1,14 @@
 """CPU time of SUPERB runs of several epochs with the feature cache, and without: S3PRL as it is.
 
-Both sides are S3PRL's own code with our upstream, stock heads, batches and learning rates, from
-loading the student to the last checkpoint; development (and test, where the task does) are
-evaluated once per epoch. The corpora are noise (``superb_data.py``), so scores mean nothing, and
-weights are compared instead. With ``--norm layer_norm`` both sides give the same result up to
-rounding (ASR: bit for bit), except for rows with fixed crops, which are another way to train; with
-``group_norm`` features of shorter utterances depend on the padding of their batch, and are only
-comparable. Run: ``python benchmarks/superb_cache.py --tasks PR IC``.
+The anchor is stock S3PRL, with the student's weights in S3PRL's own wav2vec 2.0 code
+(``stock_upstream.py``); a second side is stock S3PRL with our upstream, to tell the cache's share
+from the network's. All sides have stock heads, batches and learning rates and go from loading the
+student to the last checkpoint; development (and test, where the task does) are evaluated once per
+epoch. The corpora are noise (``superb_data.py``), so scores mean nothing, and weights are compared
+instead. With ``--norm layer_norm`` all sides give the same result up to rounding, except for rows
+with fixed crops, which are another way to train; with ``group_norm`` features of shorter utterances
+depend on the padding of their batch, and are only comparable. Run: ``python
+benchmarks/superb_cache.py --tasks PR IC``.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import common
 import torch
 from place import Clocked, Place
+from stock_upstream import UPSTREAM, save_for_s3prl
 from superb_data import MAKERS, Corpus
 
 from espnet_kd.encoder import SpeechEncoder
@@ -36,7 +41,7 @@ from espnet_kd.encoder.architectures import architecture
 from espnet_kd.evaluation.timing import Timing, use_threads
 from s3prl_upstreams.run_downstream import run
 
-STOCK = "S3PRL"
+STOCK, OURS = "S3PRL", "S3PRL, our upstream"
 EXPERT = "config.downstream_expert"
 LONG = 100
 """Epochs for which the ratio is computed from the first pass and the rest: tasks have 46 to 277."""
@@ -76,22 +81,45 @@ CASES = {
         f"{DATARC}.batch_size=8",
         "batches of 4 instead of 16",
     ),
-    "KS": Case((32, 4, 2), 32, (POOLED, CROPS), 1 / 20, DATARC),
-    "SID": Case((8, 1, 1), 8, (POOLED, CROPS), 1 / 20, DATARC),
-    "IC": Case((32, 2, 2), 32, (POOLED,), 1 / 20, DATARC),
-    "ER": Case((8, 2, 3), 4, (POOLED,), 1 / 20, DATARC),
+    "KS": Case((192, 20, 20), 32, (POOLED, CROPS), 1 / 20, DATARC),
+    "SID": Case((40, 4, 4), 8, (POOLED, CROPS), 1 / 20, DATARC),
+    "IC": Case((128, 16, 16), 32, (POOLED,), 1 / 20, DATARC),
+    "ER": Case((32, 8, 10), 4, (POOLED,), 1 / 20, DATARC),
     "SD": Case((8, 1, 1), 8, (ISOLATED,), 1 / 4, f"{EXPERT}.loaderrc"),
 }
 
 
-def save_student(name: str, norm: str, folder: Path, layers: int | None = None) -> float:
-    """Save a student with random weights; returns its millions of parameters."""
+@dataclass(frozen=True)
+class Student:
+    """Where a student is kept, for both kinds of code."""
+
+    folder: Path
+    """Ours."""
+    file: Path
+    """S3PRL's."""
+    millions: float
+    """Of parameters."""
+
+    def upstream(self, name: str) -> list[str]:
+        """Words of the command line."""
+        if name == STOCK:
+            return ["-u", UPSTREAM, "-k", str(self.file)]
+        return ["-u", "kd_student", "-k", str(self.folder)]
+
+
+def save_student(name: str, norm: str, folder: Path, layers: int | None = None) -> Student:
+    """Save a student with random weights."""
     torch.manual_seed(0)
     config = architecture(name)
-    config = config.replace(extractor_norm=norm, layers=config.layers[:layers])
-    encoder = SpeechEncoder.from_config(config)
+    # S3PRL's own code gives the input of the first layer as well.
+    config = config.replace(
+        extractor_norm=norm, layers=config.layers[:layers], hidden_states="transformers"
+    )
+    encoder = SpeechEncoder.from_config(config).eval()
     encoder.save_pretrained(folder)
-    return sum(weight.numel() for weight in encoder.parameters()) / 1e6
+    file = folder.with_suffix(".pt")
+    save_for_s3prl(encoder, file)
+    return Student(folder, file, sum(weight.numel() for weight in encoder.parameters()) / 1e6)
 
 
 def overrides(task: str, case: Case, epochs: int, data: Path) -> str:
@@ -131,7 +159,7 @@ def run_once(words: list[str], threads: int) -> Run:
     output, silence = io.StringIO(), contextlib.ExitStack()
     silence.enter_context(contextlib.redirect_stderr(output))
     silence.enter_context(contextlib.redirect_stdout(output))
-    with use_threads(threads), silence:
+    with use_threads(threads), silence, _same_start():
         cpu, wall = _cpu(), time.perf_counter()
         run(words)
         cpu, wall = _cpu() - cpu, time.perf_counter() - wall
@@ -139,6 +167,22 @@ def run_once(words: list[str], threads: int) -> Run:
     told = re.search(r"upstream ([\d.]+) s", printed)
     upstream = float(told[1]) if told else float("nan")
     return Run(Clocked(Timing((cpu,), (wall,), threads)), upstream, _weights(exp), printed)
+
+
+@contextlib.contextmanager
+def _same_start() -> Iterator[None]:
+    """Let heads start alike: making a network draws random numbers, S3PRL's more than ours."""
+    from s3prl.downstream.runner import Runner
+
+    get_upstream = Runner._get_upstream
+
+    def seeded(runner: Any) -> Any:
+        upstream = get_upstream(runner)
+        torch.manual_seed(runner.args.seed)
+        return upstream
+
+    with mock.patch.object(Runner, "_get_upstream", seeded):
+        yield
 
 
 def _cpu() -> float:
@@ -168,15 +212,15 @@ def difference(run_: Run, stock: Run) -> float:
 
 
 def compare(
-    task: str, args: argparse.Namespace, student: Path, folder: Path
+    task: str, args: argparse.Namespace, student: Student, folder: Path
 ) -> list[dict[str, Any]]:
     """Rows of one task."""
     case = CASES[task]
     data = folder / "data"
     MAKERS[task](Corpus(data), case.utterances)
-    words = ["-m", "train", "-u", "kd_student", "-k", str(student), "-d", task, "--device", "cpu"]
+    words = ["-m", "train", "-d", task, "--device", "cpu"]
     words += ["--data", str(data), "-o", overrides(task, case, args.epochs, data)]
-    sides = {STOCK: []}
+    sides: dict[str, list[str]] = {STOCK: [], OURS: []}
     for mode in case.modes:
         name = f"{mode[0]}, {mode[-1]} fixed crops" if mode == CROPS else mode[0]
         cache = ["--feature_cache_dir", str(folder / f"cache{len(sides)}")]
@@ -184,13 +228,16 @@ def compare(
     # Imports are the same for both sides and are not measured.
     brief = ",,config.runner.eval_dataloaders=[],,config.runner.total_steps=1"
     warm_up = [f"{word}{brief}" if word.startswith("config.") else word for word in words]
-    run_once([*warm_up, "-k", str(args.tiny), "-p", str(folder / "warm_up")], args.threads)
+    for name in (STOCK, OURS):
+        exp = folder / f"warm_up{len(name)}"
+        run_once([*warm_up, *args.tiny.upstream(name), "-p", str(exp)], args.threads)
     title = f"{task}, {args.epochs} epochs{f', {case.note}' if case.note else ''}"
     runs, rows = {}, []
     for index, (name, options) in enumerate(sides.items()):
-        runs[name] = run_once([*words, *options, "-p", str(folder / f"exp{index}")], args.threads)
+        said = [*words, *student.upstream(name), *options, "-p", str(folder / f"exp{index}")]
+        runs[name] = run_once(said, args.threads)
         row = common.row(title, name, runs[name].clocked, runs[STOCK].clocked, float("nan"))
-        rows.append({**row, **_more(runs[name], runs[STOCK], args.epochs)})
+        rows.append({**row, **_more(runs[name], runs[STOCK], args.epochs, bool(options))})
     common.tell(rows)
     if args.verbose:
         for name, one in runs.items():
@@ -199,11 +246,11 @@ def compare(
     return rows
 
 
-def _more(one: Run, stock: Run, epochs: int) -> dict[str, Any]:
+def _more(one: Run, stock: Run, epochs: int, cached: bool) -> dict[str, Any]:
     """Wall time, how many times faster, in the long run too, and the difference of the weights."""
     clock, anchor = one.clocked, stock.clocked.median
     first = 0.0
-    if one is not stock:
+    if cached:
         # The cache tells wall seconds; the share of them that was computing is the run's.
         first = one.upstream * min(1.0, clock.median / clock.timing.wall)
     many = first + (clock.median - first) * LONG / epochs
@@ -243,11 +290,9 @@ def main() -> None:
         sys.exit(0)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        student = Path(folder) / "student"
-        size = save_student(args.student, args.norm, student)
-        args.tiny = Path(folder) / "tiny"
-        save_student(args.student, args.norm, args.tiny, layers=1)
-        print(f"{args.student}, {size:.1f} M parameters, {args.norm}", flush=True)
+        student = save_student(args.student, args.norm, Path(folder) / "student")
+        args.tiny = save_student(args.student, args.norm, Path(folder) / "tiny", layers=1)
+        print(f"{args.student}, {student.millions:.1f} M parameters, {args.norm}", flush=True)
         for task in args.tasks:
             rows += compare(task, args, student, Path(folder) / task)
             shutil.rmtree(Path(folder) / task)
