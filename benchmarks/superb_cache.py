@@ -25,7 +25,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,7 +52,7 @@ class Case:
     """How a task is measured."""
 
     utterances: tuple[int, int, int]
-    """Of train, dev and test, in about the corpus's proportions."""
+    """Of train, dev and test, in about the corpus's proportions; ``--times`` so many."""
     batch: int
     """Utterances of a batch, the stock one unless ``note`` says otherwise."""
     modes: tuple[tuple[str, ...], ...]
@@ -81,10 +81,10 @@ CASES = {
         f"{DATARC}.batch_size=8",
         "batches of 4 instead of 16",
     ),
-    "KS": Case((192, 20, 20), 32, (POOLED, CROPS), 1 / 20, DATARC),
-    "SID": Case((40, 4, 4), 8, (POOLED, CROPS), 1 / 20, DATARC),
-    "IC": Case((128, 16, 16), 32, (POOLED,), 1 / 20, DATARC),
-    "ER": Case((32, 8, 10), 4, (POOLED,), 1 / 20, DATARC),
+    "KS": Case((64, 6, 6), 32, (POOLED, CROPS), 1 / 20, DATARC),
+    "SID": Case((8, 1, 1), 8, (POOLED, CROPS), 1 / 20, DATARC),
+    "IC": Case((32, 4, 4), 32, (POOLED,), 1 / 20, DATARC),
+    "ER": Case((8, 2, 3), 4, (POOLED,), 1 / 20, DATARC),
     "SD": Case((8, 1, 1), 8, (ISOLATED,), 1 / 4, f"{EXPERT}.loaderrc"),
 }
 
@@ -216,6 +216,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Rows of one task."""
     case = CASES[task]
+    train, dev, test = (count * args.times for count in case.utterances)
+    case = replace(case, utterances=(train, dev, test))
     data = folder / "data"
     MAKERS[task](Corpus(data), case.utterances)
     words = ["-m", "train", "-d", task, "--device", "cpu"]
@@ -278,6 +280,7 @@ def main() -> None:
     usual = [task for task in CASES if task != "ASR"]
     parser.add_argument("--tasks", nargs="+", default=usual, choices=CASES)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--times", type=int, default=1, help="corpora so many times as large")
     parser.add_argument("--student", default="starhubert", help="architecture")
     parser.add_argument("--norm", default="layer_norm", choices=("layer_norm", "group_norm"))
     parser.add_argument("--verbose", action="store_true", help="what the cache told")

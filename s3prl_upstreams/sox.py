@@ -5,11 +5,13 @@ Shape suffixes: C channels, S samples.
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import subprocess
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from espnet_kd.errors import AudioError, MissingDependencyError
 from s3prl_upstreams.silence import Samples, SilenceEffect
 
 Effects = Sequence[Sequence[str]]
+
+LONG_SAMPLES = 30 * 16000
+"""Recordings that are longer are kept in memory, the last few."""
 
 _FULL, _STEP = 2**31, 2**7
 
@@ -88,14 +93,38 @@ def _by_hand(path: str, effects: Effects) -> tuple[Tensor, int] | None:
         header = soundfile.info(path)
         if header.samplerate != 16000 or header.channels != 1:
             return None
-        x_S = _read_integers(path, header.subtype)
+        asked = _Asked(path, header.subtype, tuple(float(d) for _, d in gains), silence)
+        if header.frames > LONG_SAMPLES:
+            state = Path(path).stat()
+            return _kept(asked, state.st_mtime_ns, state.st_size).clone(), header.samplerate
+        return _applied(asked), header.samplerate
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path} is not readable as audio: {error}") from error
-    for _, decibels in gains:
-        x_S = _amplified(x_S, float(decibels))
-    if silence is not None:
-        x_S = silence.apply(x_S, header.samplerate)
-    return torch.from_numpy(_as_float(x_S)[None]), header.samplerate
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A file and what is to be done to it."""
+
+    path: str
+    subtype: str
+    gains: tuple[float, ...]
+    silence: SilenceEffect | None
+
+
+def _applied(asked: _Asked) -> Tensor:
+    x_S = _read_integers(asked.path, asked.subtype)
+    for decibels in asked.gains:
+        x_S = _amplified(x_S, decibels)
+    if asked.silence is not None:
+        x_S = asked.silence.apply(x_S, 16000)
+    return torch.from_numpy(_as_float(x_S)[None])
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(asked: _Asked, _changed: int, _size: int) -> Tensor:
+    """Keep a few long recordings: KS cuts its silence out of six, a minute each, again and again."""
+    return _applied(asked)
 
 
 def _read_integers(path: str, subtype: str) -> Samples:

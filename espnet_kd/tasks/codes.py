@@ -46,8 +46,7 @@ def fit_codes(
         if abs(has - needs) > tolerance:
             raise KDError(
                 f"utterance {name}: {has} codes for {needs} frames (tolerance {tolerance}); "
-                f"extract the "
-                "codes of this recording again, at the student's frame rate"
+                "extract the codes of this recording again, at the student's frame rate"
             )
     codes_BTN = codes if codes.dim() == 3 else codes.unsqueeze(-1)
     codes_BTN = codes_BTN[:, :num_frames]

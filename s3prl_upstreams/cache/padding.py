@@ -15,7 +15,7 @@ from torch import nn
 
 from s3prl_upstreams.expert import UpstreamExpert
 
-GROUP_SECONDS = {"cpu": 16, "cuda": 640}
+GROUP_SECONDS = {"cpu": 24, "cuda": 640}
 """Speech computed at once, padding included."""
 
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from espnet_kd.errors import AudioError, MissingDependencyError
+from s3prl_upstreams import sox
 from s3prl_upstreams.sox import apply_effects_file
 
 EFFECTS = [["channels", "1"], ["rate", "16000"], ["gain", "-3.0"]]
@@ -34,6 +36,23 @@ def test_a_gain_is_a_multiplication(wave):
 def test_too_much_gain_clips(wave):
     out_CS, _ = apply_effects_file(wave[0], [["gain", "20"]])
     assert out_CS.abs().max() == 1.0
+
+
+def test_long_recordings_are_computed_once_until_they_change(tmp_path, monkeypatch):
+    path, applied = tmp_path / "noise.wav", sox._applied
+    rng = np.random.default_rng(0)
+    soundfile.write(path, rng.uniform(-1, 1, sox.LONG_SAMPLES + 1), 16000)
+    expected = applied(sox._Asked(str(path), "PCM_16", (-3.0,), None))
+    computed = []
+    monkeypatch.setattr(sox, "_applied", lambda asked: computed.append(asked) or applied(asked))
+    for _ in range(2):
+        out_CS, _ = apply_effects_file(str(path), EFFECTS)
+        assert torch.equal(out_CS, expected)
+        out_CS.zero_()
+    assert len(computed) == 1
+    soundfile.write(path, np.zeros(sox.LONG_SAMPLES + 2), 16000)
+    assert not apply_effects_file(str(path), EFFECTS)[0].any()
+    assert len(computed) == 2
 
 
 @pytest.fixture
