@@ -123,7 +123,7 @@ def _applied(asked: _Asked) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _kept(asked: _Asked, _changed: int, _size: int) -> Tensor:
-    """Keep a few long recordings: KS cuts its silence out of six, a minute each, again and again."""
+    """Keep a few long recordings: KS cuts its silence out of six, a minute each, at random."""
     return _applied(asked)
 
 
