@@ -14,7 +14,7 @@ from s3prl_upstreams.cache.keys import FORMAT, upstream_key
 from s3prl_upstreams.cache.layers import sum_by_product
 from s3prl_upstreams.cache.options import CacheOptions
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
-from s3prl_upstreams.cache.prefill import prefill
+from s3prl_upstreams.cache.prefill import passes, prefill
 from s3prl_upstreams.cache.report import say
 from s3prl_upstreams.cache.store import open_store
 
@@ -53,11 +53,16 @@ class RunCache:
         def get(runner: Any) -> Any:
             self._fix_crops(runner.args.downstream)
             entry = get_downstream(runner)
-            if self.options.prefill and isinstance(self.upstream, IsolatedUpstream):
+            if isinstance(self.upstream, IsolatedUpstream) and self._is_to_prefill(runner, entry):
                 prefill(runner, entry.model, self.upstream, self._places)
             return entry
 
         return get
+
+    def _is_to_prefill(self, runner: Any, downstream: Any) -> bool:
+        if self.options.prefill or not self.options.prefill_if_long:
+            return self.options.prefill
+        return runner.args.mode == "train" and passes(runner, downstream.model) >= 2.0
 
     def _check(self, runner: Any) -> None:
         problems = []

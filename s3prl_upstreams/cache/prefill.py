@@ -57,6 +57,16 @@ def prefill(runner: Any, downstream: Any, upstream: IsolatedUpstream, places: Pl
     places.only = None
 
 
+def passes(runner: Any, downstream: Any) -> float:
+    """Return how often a training visits its data."""
+    settings = runner.config["runner"]
+    split = settings.get("train_dataloader", "train")
+    with _random_numbers_kept():
+        batches = len(downstream.get_dataloader(split))
+    batches_used = settings["total_steps"] * settings.get("gradient_accumulate_steps", 1)
+    return float(batches_used / max(1, batches))
+
+
 def with_tickets(
     loader: DataLoader[Any], split: str, upstream: IsolatedUpstream, places: Places
 ) -> TicketDataset:
