@@ -230,8 +230,8 @@ def compare(
     # Imports are the same for both sides and are not measured.
     brief = ",,config.runner.eval_dataloaders=[],,config.runner.total_steps=1"
     warm_up = [f"{word}{brief}" if word.startswith("config.") else word for word in words]
-    for name in (STOCK, OURS):
-        exp = folder / f"warm_up{len(name)}"
+    for number, name in enumerate((STOCK, OURS)):
+        exp = folder / f"warm_up{number}"
         run_once([*warm_up, *args.tiny.upstream(name), "-p", str(exp)], args.threads)
     title = f"{task}, {args.epochs} epochs{f', {case.note}' if case.note else ''}"
     runs, rows = {}, []

@@ -2,8 +2,9 @@
 
 Same numbers as the plain convolutions to float32 rounding, and the same parameters:
 
-- Memory is kept as (B, L, C). oneDNN then needs no reordering, the LayerNorms of Large models act
-  on contiguous rows, and what comes out is (B, T, C) as the Transformer wants it.
+- Memory is kept as (B, L, C). Strided convolutions are then matrix products without copies, the
+  LayerNorms of Large models act on contiguous rows, and what comes out is (B, T, C) as the
+  Transformer wants it.
 - The first convolution has one input channel: a matrix product over windows of the waveform. Its
   GroupNorm (one channel per group) needs each channel's mean and variance over time. Those are
   w·m and w·C·w for the windows' mean m and covariance C, a k × k matrix, so the norm becomes a
@@ -55,7 +56,9 @@ def convolve(x_BS: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:
     """(B, S) -> (B, T, C): all blocks of the front end."""
     if torch.is_grad_enabled():
         return _run(_Windows(x_BS, blocks[0]), slice(None), blocks, _with_gradients(blocks))
-    convs = [_without_gradients(block.conv) for block in blocks[1:]]
+    rest = [block.conv for block in blocks[1:]]
+    # The weights are brought into order once for all utterances and blocks of frames.
+    convs = [TapProducts(conv.weight, conv.stride[0], conv.bias) for conv in rest]
     return torch.cat([_in_time_blocks(x_S[None], blocks, convs) for x_S in x_BS])
 
 
@@ -115,13 +118,6 @@ class _Windows:
 
 def _with_gradients(blocks: Sequence[ConvBlock]) -> list[_Conv]:
     return [partial(conv_BLC, weight=block.conv.weight, conv=block.conv) for block in blocks[1:]]
-
-
-def _without_gradients(conv: nn.Conv1d) -> _Conv:
-    """The convolution with its weights in order for all utterances and blocks of a batch."""
-    if conv.groups == 1 and conv.padding == (0,):
-        return TapProducts(conv.weight, conv.stride[0], conv.bias)
-    return partial(conv_BLC, weight=conv.weight, conv=conv)
 
 
 def _run(
