@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder import blockwise
 from espnet_kd.encoder.dropout import dropout
 from espnet_kd.encoder.positions import PositionGate
 
@@ -40,9 +41,19 @@ class FullAttention(nn.Module):
         self.gate = gate
 
     def forward(
-        self, x_BTD: Tensor, padding_BK: Tensor | None, bias_HTK: Tensor | None, need_map: bool
+        self,
+        x_BTD: Tensor,
+        padding_BK: Tensor | None,
+        bias_HTK: Tensor | None,
+        need_map: bool,
+        exponential: bool = False,
+        memory: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Output (B, T, D) and, if asked for, the map (B, H, T, K), before its dropout."""
+        """Output (B, T, D) and, if asked for, the map (B, H, T, K), before its dropout.
+
+        With ``exponential`` it is e to the power of the map that comes back; ``memory`` is an
+        earlier map that nobody needs any more and that may be overwritten.
+        """
         q_BHTd, k_BHKd, v_BHKd = (
             split_heads(proj(x_BTD), self.num_heads)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
@@ -50,8 +61,16 @@ class FullAttention(nn.Module):
         bias = None if self.gate is None or bias_HTK is None else self.gate(x_BTD, bias_HTK)
         p = self.dropout if self.training else 0.0
         if need_map:
-            map_BHTK = attention_map(q_BHTd * self.scale, k_BHKd, bias, padding_BK)
-            y_BHTd = torch.matmul(dropout(map_BHTK, p), v_BHKd)
+            q_BHTd = q_BHTd * self.scale
+            if padding_BK is not None:
+                q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
+            if p == 0 and blockwise.suits(q_BHTd, k_BHKd):
+                qkv = (q_BHTd, k_BHKd, v_BHKd)
+                y_BHTd, map_BHTK = blockwise.attend(*qkv, bias, exponential, memory)
+            else:
+                map_BHTK = _attention_map(q_BHTd, k_BHKd, bias)
+                y_BHTd = torch.matmul(dropout(map_BHTK, p), v_BHKd)
+                map_BHTK = torch.exp(map_BHTK) if exponential else map_BHTK
             return self.out_proj(merge_heads(y_BHTd)), map_BHTK
         mask = _attention_mask(bias, padding_BK)
         y_BHTd = F.scaled_dot_product_attention(q_BHTd, k_BHKd, v_BHKd, attn_mask=mask, dropout_p=p)
@@ -81,6 +100,8 @@ class SharedMap:
     map_BHTK: Tensor
     padding_BK: Tensor | None
     mode: str
+    exponential: bool = False
+    """Whether e to the power of the map is what is kept."""
 
     def apply(self, v_BHKd: Tensor) -> Tensor:
         """Weighted values (B, H, T, d) by the rule of ``reuse_mode``."""
@@ -104,7 +125,8 @@ class SharedMap:
         A map lies in [0, 1], so the exponential needs no shift; dividing after the value product
         touches T x d numbers instead of T x K. Padded keys are left out by :meth:`apply`.
         """
-        return torch.exp(mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK)
+        map_BHTK = mix_heads(self.map_BHTK) if self.mode == "ref" else self.map_BHTK
+        return map_BHTK if self.exponential else torch.exp(map_BHTK)
 
     @cached_property
     def _second_softmax(self) -> tuple[Tensor, Tensor]:
@@ -127,12 +149,7 @@ def merge_heads(x_BHTd: Tensor) -> Tensor:
     return x_BHTd.transpose(1, 2).flatten(2)
 
 
-def attention_map(
-    q_BHTd: Tensor, k_BHKd: Tensor, bias_BHTK: Tensor | None, padding_BK: Tensor | None
-) -> Tensor:
-    """Softmax over keys of q·k + bias; padded keys have weight 0."""
-    if padding_BK is not None:
-        q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
+def _attention_map(q_BHTd: Tensor, k_BHKd: Tensor, bias_BHTK: Tensor | None) -> Tensor:
     scores_BHTK = torch.matmul(q_BHTd, k_BHKd.transpose(-1, -2))
     return torch.softmax(scores_BHTK if bias_BHTK is None else scores_BHTK + bias_BHTK, dim=-1)
 

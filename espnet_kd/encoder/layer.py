@@ -31,9 +31,9 @@ class AttentionContext:
     reuse_mode: str
     shared: SharedMap | None = None
 
-    def publish(self, map_BHTT: Tensor) -> None:
-        """Offer a map to the reusing layers that follow."""
-        self.shared = SharedMap(map_BHTT, self.padding_BT, self.reuse_mode)
+    def publish(self, map_BHTT: Tensor, exponential: bool) -> None:
+        """Offer a map, or e to its power, to the reusing layers that follow."""
+        self.shared = SharedMap(map_BHTT, self.padding_BT, self.reuse_mode, exponential)
 
 
 class FeedForward(nn.Module):
@@ -112,9 +112,14 @@ class TransformerLayer(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.attention, FullAttention):
             wanted = need_map or self.offers_map
-            y_BTD, map_BHTT = self.attention(x_BTD, context.padding_BT, context.bias_HTT, wanted)
+            # Unless somebody wants the map itself, the power takes its place in memory.
+            exponential = not need_map and context.reuse_mode != "single" and self.offers_map
+            old = None if need_map or context.shared is None else context.shared.map_BHTK
+            y_BTD, map_BHTT = self.attention(
+                x_BTD, context.padding_BT, context.bias_HTT, wanted, exponential, memory=old
+            )
             if self.offers_map and map_BHTT is not None:
-                context.publish(map_BHTT)
+                context.publish(map_BHTT, exponential)
             return y_BTD, map_BHTT if need_map else None
         assert isinstance(self.attention, ReusedAttention)
         assert context.shared is not None

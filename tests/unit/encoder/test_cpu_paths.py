@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from espnet_kd.encoder import LayerConfig, SpeechEncoder, SpeechEncoderConfig, channels_last, parts
+from espnet_kd.encoder import (
+    LayerConfig,
+    SpeechEncoder,
+    SpeechEncoderConfig,
+    blockwise,
+    channels_last,
+    parts,
+)
 from espnet_kd.encoder.strided_conv import strided_conv
 
 
@@ -83,3 +93,38 @@ def test_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     assert split.attention_maps is not None
     assert split.attention_maps[1] is None
     torch.testing.assert_close(whole.attention_maps[0], split.attention_maps[0])
+
+
+@pytest.mark.parametrize("numbers", [1, 2 * 90 * 90], ids=["a head", "two heads"])
+@pytest.mark.parametrize("changes", [{}, {"num_buckets": 8, "max_distance": 16}], ids=["", "bias"])
+@pytest.mark.parametrize("mode", ["fixed", "single", "ref"])
+@torch.no_grad()
+def test_maps_a_few_heads_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, mode: str, changes: dict[str, int], numbers: int
+) -> None:
+    kinds = ("full", "reused", "reused", "full", "full", "reused")
+    layers = [LayerConfig(attention=kind, num_heads=4, head_dim=2, ffn_dim=16) for kind in kinds]
+    model = _model(reuse_mode=mode, layers=layers, **changes)
+    x_BS, lengths_B = torch.randn(3, 2000), torch.tensor([2000, 1500, 900])
+    plain = model(x_BS, lengths_B, return_attention_maps=True)
+    calls: list[bool] = []
+
+    def attend(*args: Any) -> tuple[Tensor, Tensor]:
+        calls.append(args[-1] is not None)
+        return _attend(*args)
+
+    _attend = blockwise.attend
+    monkeypatch.setattr(blockwise, "attend", attend)
+    monkeypatch.setattr(blockwise, "LEAST_NUMBERS", 1)
+    monkeypatch.setattr(blockwise, "BLOCK_NUMBERS", numbers)
+    for maps in (False, True):
+        calls.clear()
+        blocks = model(x_BS, lengths_B, return_attention_maps=maps)
+        # Maps that the caller gets are not overwritten by later layers; others are.
+        assert calls == ([False] * 3 if maps else [False, True])
+        for ours, theirs in zip(blocks.layer_outputs, plain.layer_outputs, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    for ours, theirs in zip(blocks.attention_maps, plain.attention_maps, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs)
