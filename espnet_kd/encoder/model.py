@@ -149,7 +149,7 @@ class SpeechEncoder(nn.Module):
         size = parts.part_size(self.config, frames, return_attention_maps)
         if size < frames.x_BTD.size(0):
             split = parts.split(frames, mask_BT, size)
-            outputs = [self._encode(*part, depth, return_attention_maps) for part in split]
+            outputs = (self._encode(*part, depth, return_attention_maps) for part in split)
             output = parts.join(frames, outputs)
         else:
             output = self._encode(frames, mask_BT, depth, return_attention_maps)

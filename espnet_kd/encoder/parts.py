@@ -8,7 +8,7 @@ Shapes: B utterances, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,25 +49,43 @@ def split(
         yield part, None if mask_BT is None else mask_BT[rows]
 
 
-def join(frames: FrameFeatures, parts: Sequence[EncoderOutput]) -> EncoderOutput:
-    """One output of the parts' outputs."""
-    first = parts[0]
-    output = EncoderOutput([], frames.lengths_B, frames.padding_BT)
-    output.layer_outputs = _join([part.layer_outputs for part in parts])
-    output.features = _cat([part.features for part in parts])
-    output.layer_input = _cat([part.layer_input for part in parts])
-    if first.projections is not None:
-        output.projections = _join([part.projections or [] for part in parts])
-    if first.attention_maps is not None:
-        layers = zip(*(part.attention_maps or [] for part in parts), strict=True)
-        output.attention_maps = [_cat(maps) for maps in layers]
-    return output
+def join(frames: FrameFeatures, parts: Iterable[EncoderOutput]) -> EncoderOutput:
+    """One output of the parts' outputs, each of which is copied and let go before the next."""
+    whole, start = None, 0
+    for part in parts:
+        whole = whole or _room(part, frames)
+        stop = start + part.layer_outputs[0].size(0)
+        for target, source in zip(_tensors(whole), _tensors(part), strict=True):
+            target[start:stop] = source
+        start = stop
+        del part
+    assert whole is not None
+    return whole
 
 
-def _join(lists: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    return [torch.cat(tensors) for tensors in zip(*lists, strict=True)]
+def _room(part: EncoderOutput, frames: FrameFeatures) -> EncoderOutput:
+    """An output like ``part``'s for the whole batch, without numbers."""
+
+    def wide(tensor: Tensor) -> Tensor:
+        return tensor.new_empty(frames.x_BTD.size(0), *tensor.shape[1:])
+
+    features, layer_input = part.features, part.layer_input
+    projections, maps = part.projections, part.attention_maps
+    return EncoderOutput(
+        hidden_states=[],
+        lengths_B=frames.lengths_B,
+        padding_BT=frames.padding_BT,
+        layer_outputs=[wide(layer) for layer in part.layer_outputs],
+        features=None if features is None else wide(features),
+        layer_input=None if layer_input is None else wide(layer_input),
+        projections=None if projections is None else [wide(layer) for layer in projections],
+        attention_maps=None if maps is None else [m if m is None else wide(m) for m in maps],
+    )
 
 
-def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    present = [tensor for tensor in tensors if tensor is not None]
-    return torch.cat(present) if present else None
+def _tensors(output: EncoderOutput) -> Iterator[Tensor]:
+    lists = (output.layer_outputs, output.projections, output.attention_maps)
+    several = [tensor for tensors in lists for tensor in tensors or []]
+    for tensor in (output.features, output.layer_input, *several):
+        if tensor is not None:
+            yield tensor
