@@ -12,7 +12,7 @@ from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.isolated import IsolatedUpstream
 from s3prl_upstreams.cache.keys import FORMAT, upstream_key
 from s3prl_upstreams.cache.layers import sum_by_product
-from s3prl_upstreams.cache.options import CacheOptions
+from s3prl_upstreams.cache.options import SHUFFLED, CacheOptions
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
 from s3prl_upstreams.cache.prefill import passes, prefill
 from s3prl_upstreams.cache.report import say
@@ -53,11 +53,22 @@ class RunCache:
         def get(runner: Any) -> Any:
             self._fix_crops(runner.args.downstream)
             entry = get_downstream(runner)
+            if self.upstream is not None and runner.args.mode == "train":
+                self.upstream.comes_again = self._comes_again(runner.args.downstream, entry.model)
             if isinstance(self.upstream, IsolatedUpstream) and self._is_to_prefill(runner, entry):
                 prefill(runner, entry.model, self.upstream, self._places)
             return entry
 
         return get
+
+    def _comes_again(self, task: str, head: Any) -> Callable[[int], bool]:
+        """Tell what may be asked for again from what would only take up the place of that."""
+        dataset = getattr(getattr(head, "module", head), "train_dataset", None)
+        cut = getattr(dataset, "max_timestep", None) if self.options.crops == 0 else None
+        shuffled = self.options.mode == "exact" and task in SHUFFLED
+        # Means are small, and cuts come again when S3PRL seeds its random numbers anew.
+        long = cut if self.options.mode == "isolated" else None
+        return lambda samples: not (head.training and (shuffled or samples == long))
 
     def _is_to_prefill(self, runner: Any, downstream: Any) -> bool:
         if self.options.prefill or not self.options.prefill_if_long:

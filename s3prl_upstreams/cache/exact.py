@@ -55,6 +55,8 @@ class CachingUpstream(nn.Module):
         self.selection = selection
         self.store = store
         self.tally = Tally()
+        self.comes_again: Callable[[int], bool] = lambda samples: True
+        """Whether features of so many samples are worth keeping: they may be asked for again."""
 
     def get_downsample_rates(self, key: str) -> int:
         """Samples per frame of the upstream."""
@@ -85,8 +87,9 @@ class CachingUpstream(nn.Module):
         with self.tally.clock("computing"):
             states_NBTD, single = self.compute(wavs)
         self.tally.computed += sum(map(len, wavs))
-        with self.tally.clock("fetching"):
-            self.store.put(key, Entry(states_NBTD, single=single))
+        if self.comes_again(sum(map(len, wavs))):
+            with self.tally.clock("fetching"):
+                self.store.put(key, Entry(states_NBTD, single=single))
         return states_NBTD, single
 
     def compute(self, wavs: Sequence[Tensor], **options: Any) -> tuple[Tensor, bool]:

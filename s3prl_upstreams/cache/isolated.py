@@ -70,7 +70,8 @@ class IsolatedUpstream(CachingUpstream):
         Several processes with files in common compute a share each; ``meet`` comes after it.
         """
         with self.tally.clock("fetching"):
-            named = {key: wav for wav in wavs if self._is_to_make(key := wave_key(wav))}
+            again = [wav for wav in wavs if self.comes_again(len(wav))]
+            named = {key: wav for wav in again if self._is_to_make(key := wave_key(wav))}
             missing = {key: wav.to(self.device) for key, wav in named.items()}
         self.tally.filled += sum(1 for _ in self._made(missing))
 
@@ -91,9 +92,15 @@ class IsolatedUpstream(CachingUpstream):
                 made = self.compute_group([wavs[i] for i in group])
             self.tally.computed += sum(len(wavs[i]) for i in group)
             with self.tally.clock("fetching"):
-                for index, entry in zip(group, made, strict=True):
-                    self.store.put(names[index], entry)
-            yield from ((names[index], entry) for index, entry in zip(group, made, strict=True))
+                kept = [
+                    (names[index], self._kept(names[index], entry, len(wavs[index])))
+                    for index, entry in zip(group, made, strict=True)
+                ]
+            yield from kept
+
+    def _kept(self, key: bytes, entry: Entry, samples: int) -> Entry:
+        """What a later epoch will find, rounded if it is to be."""
+        return self.store.put(key, entry) if self.comes_again(samples) else entry
 
     def compute_group(self, wavs: list[Tensor]) -> list[Entry]:
         """Compute waves of one length, or of any where padding is harmless."""

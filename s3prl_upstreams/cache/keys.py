@@ -6,20 +6,22 @@ upstream. No file name, index or path enters, so renamed data is found and repla
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-FORMAT = "1"
+FORMAT = "2"
 """Changes whenever the same key would mean other numbers, or the files another layout."""
 
 KEY_BYTES = 32
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.Size)
 
 
 def wave_key(wav: Tensor) -> bytes:
@@ -37,7 +39,7 @@ def batch_key(wavs: Sequence[Tensor]) -> bytes:
 
 
 def upstream_key(upstream: nn.Module, *more: object) -> str:
-    """Digest of an upstream: class, options, all parameters and buffers, device class.
+    """Digest of an upstream: code, options, all parameters and buffers, kind of device.
 
     Args:
         upstream: the frozen module.
@@ -50,6 +52,8 @@ def upstream_key(upstream: nn.Module, *more: object) -> str:
     minor = ".".join(torch.__version__.split(".")[:2])  # other versions round otherwise
     for part in (FORMAT, minor, *more, repr(upstream)):
         digest.update(f"{part}\n".encode())
+    for file in _sources(upstream):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     for name, module in upstream.named_modules():
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         digest.update(f"{name} {kind} {_options_of(module)}\n".encode())
@@ -57,27 +61,49 @@ def upstream_key(upstream: nn.Module, *more: object) -> str:
         for label, tensor in own.items():
             digest.update(f"{name}.{label} ".encode())
             if tensor is not None:
-                digest.update(f"{tensor.device.type} {tuple(tensor.shape)} ".encode())
+                digest.update(f"{_kind_of_device(tensor.device)} {tuple(tensor.shape)} ".encode())
                 _add_tensor(digest, tensor)
     return digest.hexdigest()[:32]
 
 
+def _sources(upstream: nn.Module) -> list[Path]:
+    """Python files of an upstream's classes, and those beside them: other code, other features."""
+    names = {type(module).__module__ for module in upstream.modules()}
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in names}
+    folders = {Path(file).parent for file in files if file is not None}
+    torch_itself = Path(torch.__file__).parent
+    own = sorted(folder for folder in folders if torch_itself not in (folder, *folder.parents))
+    return [file for folder in own for file in sorted(folder.glob("*.py"))]
+
+
+def _kind_of_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _options_of(module: nn.Module) -> str:
-    """Plain attributes of a module, and configurations that it holds."""
-    own = {name: value for name, value in vars(module).items() if name[0] != "_"}
-    own.pop("training", None)
-    return repr(sorted((name, value) for name, value in own.items() if _is_plain(value)))
+    """Attributes of a module, and those of configurations and processors that it holds."""
+    own = {name: value for name, value in vars(module).items() if name != "training"}
+    return repr(_told(own, set()))
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether ``repr`` tells all about a value, and the same in every process."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return all(_is_plain(getattr(value, one.name)) for one in dataclasses.fields(value))
-    if isinstance(value, dict):
-        return all(_is_plain(part) for pair in value.items() for part in pair)
+def _told(value: Any, seen: set[int]) -> Any:
+    """What of a value tells the same in every process; modules and tensors are seen elsewhere."""
+    if isinstance(value, _PLAIN):
+        return value
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, type | nn.Module | Tensor) or id(value) in seen:
+        return name
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        return value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, _PLAIN)
+        return [_told(part, seen) for part in value]
+    if not isinstance(value, Mapping):
+        return name, _told(getattr(value, "__dict__", {}), seen)
+    public = {repr(key): part for key, part in value.items() if not str(key).startswith("_")}
+    return [(key, _told(public[key], seen)) for key in sorted(public)]
 
 
 def _start() -> Any:

@@ -12,6 +12,15 @@ from espnet_kd.errors import ConfigError
 MODES = ("off", "exact", "isolated", "pooled", "auto")
 _AUTO = {"asr": "exact", "quesst14_dtw": "exact"}
 """S3PRL's tasks whose batches come again whole; others are isolated, or pooled where that goes."""
+SHUFFLED = (
+    "speech_commands",
+    "voxceleb1",
+    "fluent_commands",
+    "emotion",
+    "sv_voxceleb1",
+    "diarization",
+)
+"""S3PRL's tasks that draw each batch of the training anew: as a whole, none comes again."""
 DTYPES = ("float32", "float16")
 HELP = """\
   --feature_memory GB      keep features in memory, up to so many GB (default 0); alone it means
@@ -111,6 +120,15 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--feature_memory", type=float, default=0.0)
 
 
+def _refuse_without_mode(known: Namespace) -> None:
+    defaults = {"dir": None, "gb": CacheOptions.disk_gb, "dtype": CacheOptions.dtype}
+    given = [f"feature_cache_{name}" for name in defaults]
+    changed = [n for n, v in zip(given, defaults.values(), strict=True) if getattr(known, n) != v]
+    if changed:
+        names = ", ".join(f"--{name}" for name in changed)
+        raise ConfigError("feature cache", [f"{names}: name a mode, --feature_cache auto"])
+
+
 def take_cache_options(known: Namespace) -> CacheOptions:
     """Take the options out of what a parser read.
 
@@ -118,6 +136,8 @@ def take_cache_options(known: Namespace) -> CacheOptions:
         ConfigError: names all that cannot be.
     """
     memory = known.feature_memory
+    if known.feature_cache is None and memory == 0:
+        _refuse_without_mode(known)
     options = CacheOptions(
         mode=known.feature_cache or ("exact" if memory > 0 else "off"),
         folder=known.feature_cache_dir,

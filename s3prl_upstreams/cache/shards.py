@@ -7,6 +7,8 @@ are read at the start, 10 µs each. Headers and numbers carry checksums.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import struct
 import uuid
@@ -23,6 +25,11 @@ from s3prl_upstreams.cache.report import say, say_once, size
 SUFFIX = ".shard"
 SHARD_BYTES = 4_000_000_000
 """A file that is larger gets no more records."""
+
+RESERVE_BYTES = 2_000_000_000
+"""Left free on the disk, or a quarter of a small one: checkpoints are to be written there too."""
+LOOK_AGAIN = 100
+"""After each such part of the budget, what others have added is looked up."""
 
 _MAGIC = b"KDshard1"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -85,6 +92,7 @@ class ShardFolder:
         self._own: int | None = None
         self._own_bytes = 0
         self._full = False
+        self._unseen = 0
         self.refresh()
 
     def __len__(self) -> int:
@@ -95,11 +103,9 @@ class ShardFolder:
 
     def refresh(self) -> None:
         """Look at the folder again: others may have added shards, or records to theirs."""
-        if self.folder.parent.is_dir():
-            shards = self.folder.parent.rglob(f"*{SUFFIX}")
-            self.left = self.budget - sum(path.stat().st_size for path in shards)
+        self._look()
         known = {path: shard for shard, path in enumerate(self._paths)}
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else ():
+        for path in _shards(self.folder):
             if path not in known:
                 self._open(path)
             elif known[path] in self._ends:
@@ -127,6 +133,8 @@ class ShardFolder:
         if self._full or key in self._places or not fits:
             return
         needed = entry.nbytes + _HEADER_BYTES
+        if self._unseen > self.budget / LOOK_AGAIN:
+            self._look()
         if needed > self.left:
             self._stop(f"the budget is used up ({size(max(0, self.left))} left)")
             return
@@ -137,6 +145,7 @@ class ShardFolder:
             return
         self.left -= needed
         self.added += needed
+        self._unseen += needed
 
     def close(self) -> None:
         """Close all files."""
@@ -145,10 +154,19 @@ class ShardFolder:
         self._files.clear()
         self._places.clear()
 
+    def _look(self) -> None:
+        """See what all shards take by now; those of other runs, too, may grow."""
+        taken = 0
+        for path in _shards(self.folder.parent, "*/"):
+            with contextlib.suppress(OSError):  # somebody has deleted it
+                taken += path.stat().st_size
+        self.left, self._unseen = self.budget - taken, 0
+
     def _append(self, key: bytes, entry: Entry) -> None:
         if self._own is None or self._own_bytes > SHARD_BYTES:
             self._own = self._open_own()
         begin = self._own_bytes
+        _leave_room(self._files[self._own], entry.nbytes)
         numbers = entry.tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
         checksum = zlib.crc32(numbers.data)
         file = self._files[self._own]
@@ -218,6 +236,24 @@ class ShardFolder:
     def _stop(self, reason: str) -> None:
         self._full = True
         say_once(f"{self.folder.parent}: {reason}; nothing more is added, the run goes on")
+
+
+def _shards(folder: Path, below: str = "") -> list[Path]:
+    """Shards in a folder; none where it cannot be read, or is not there yet."""
+    try:
+        return sorted(folder.glob(f"{below}*{SUFFIX}"))
+    except OSError as error:
+        say_once(f"{folder} cannot be read: {error.strerror}; the run goes on")
+        return []
+
+
+def _leave_room(file: int, needed: int) -> None:
+    """Raise OSError if the disk would have less than the reserve afterwards."""
+    disk = os.fstatvfs(file)
+    reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
+    if disk.f_bavail * disk.f_frsize < needed + reserve:
+        text = f"the disk is full but for {size(reserve)}, which are left to checkpoints"
+        raise OSError(errno.ENOSPC, text)
 
 
 def _pack(key: bytes, entry: Entry, checksum: int) -> bytes:

@@ -48,13 +48,19 @@ class FeatureStore:
                 self._remember(key, entry)
         return entry
 
-    def put(self, key: bytes, entry: Entry) -> None:
-        """Keep an entry where there is place."""
-        tensor = entry.tensor.detach().to("cpu", self.dtype or entry.tensor.dtype)
+    def put(self, key: bytes, entry: Entry) -> Entry:
+        """Keep an entry where there is place; returns what :meth:`get` will."""
+        tensor = entry.tensor.detach().cpu()
+        rounded = tensor.to(self.dtype or tensor.dtype)
+        if rounded.isfinite().all() or not tensor.isfinite().all():
+            tensor = rounded
+        else:
+            say_once(f"features beyond {self.dtype}'s range are kept as {tensor.dtype}")
         entry = replace(entry, tensor=tensor)
         self._remember(key, entry)
         if self.disk is not None:
             self.disk.put(key, entry)
+        return entry
 
     def refresh(self) -> None:
         """Find what other processes have added since."""
@@ -97,7 +103,7 @@ def open_store(options: CacheOptions, expdir: str, key: str, about: dict[str, An
         try:
             if not (folder / "about.json").exists():
                 write_json(folder / "about.json", about)
-        except KDError as error:
+        except (KDError, OSError) as error:
             say_once(f"{error}; the run goes on")
     dtype = torch.float16 if options.dtype == "float16" else None
     return FeatureStore(disk, int(options.memory_gb * 1e9), dtype)

@@ -81,8 +81,32 @@ def test_half_precision_is_near(students, tmp_path):
     again = taken_by_s3prl(upstream(wavs), wavs)
     for a, b in zip(first, again, strict=True):
         assert a.dtype == b.dtype == torch.float32
+        assert torch.equal(a, b), "an epoch is not to depend on where a run was resumed"
+    exact = taken_by_s3prl(isolated(FeatureStore(None, 0), students["layer_norm"])(wavs), wavs)
+    for a, b in zip(first, exact, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
-    assert not torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], exact[0])
+
+
+@torch.no_grad()
+def test_half_precision_leaves_alone_what_it_cannot_hold(capsys):
+    upstream = isolated(FeatureStore(None, 10**8, torch.float16), Toy(scale=1e9), rate=10)
+    wavs = waves(50)
+    for _ in range(2):
+        (given,) = taken_by_s3prl(upstream(wavs), wavs, rate=10)
+        assert torch.equal(given, taken_by_s3prl(Toy(scale=1e9)(wavs), wavs, rate=10)[0])
+    assert capsys.readouterr().err.count("are kept as torch.float32") == 1
+
+
+@torch.no_grad()
+def test_what_cannot_come_again_takes_no_place(store):
+    upstream = isolated(store, Toy(), rate=10)
+    upstream.comes_again = lambda samples: samples != 30
+    for _ in range(2):
+        upstream(waves(50, 30))
+    upstream.fill(waves(30, 70))
+    assert upstream.upstream.seen == [[50], [30], [30], [70]]
+    assert len(store.disk) == 2
 
 
 def test_batches_are_within_their_size():

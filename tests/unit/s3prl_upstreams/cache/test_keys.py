@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from types import SimpleNamespace
+
 import torch
 
 from s3prl_upstreams.cache.keys import batch_key, upstream_key, wave_key
@@ -50,3 +54,29 @@ def test_options_of_our_encoder_count(students):
     finally:
         config.reuse_mode = old
     assert upstream_key(expert) == before
+
+
+def test_options_in_objects_that_an_upstream_holds_count():
+    keys = set()
+    for normalize in (False, True):
+        toy = Toy()
+        # As S3PRL's WavLM and the processors of transformers' models keep it.
+        toy.processor = SimpleNamespace(extractor=SimpleNamespace(do_normalize=normalize))
+        toy.processor.extractor.owner = toy.processor
+        keys |= {upstream_key(toy) for _ in range(2)}
+    assert len(keys) == 2
+
+
+def test_another_version_of_the_code_is_another_upstream(tmp_path, monkeypatch):
+    keys = []
+    for name in ("old", "new"):
+        file = tmp_path / name / "upstream_of_a_test.py"
+        file.parent.mkdir()
+        file.write_text(f"import torch\nclass Net(torch.nn.Module):\n    '{name}'\n")
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, file.stem, module)
+        spec.loader.exec_module(module)
+        keys.append(upstream_key(module.Net()))
+        assert upstream_key(module.Net()) == keys[-1]
+    assert keys[0] != keys[1]

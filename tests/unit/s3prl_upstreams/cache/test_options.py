@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from espnet_kd.errors import ConfigError
+from s3prl_upstreams.cache.attach import RunCache
 from s3prl_upstreams.cache.options import CacheOptions
 from s3prl_upstreams.invocation import Invocation
 
@@ -40,6 +44,36 @@ def test_all_problems_come_at_once():
         parse(*words, "--feature_cache_crops", "2", "--feature_memory", "-1")
     assert len(error.value.problems) == 5
     assert "choose off, exact, isolated, pooled, auto" in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["--feature_cache_dir=D", "--feature_cache_dtype=float16"])
+def test_options_of_a_cache_that_is_off_are_refused(word):
+    name, value = word.split("=")
+    with pytest.raises(ConfigError, match=f"{name}: name a mode, --feature_cache auto"):
+        parse(name, value)
+    assert not parse("--feature_cache", "off", name, value).cache.on
+    assert parse("--feature_memory", "1", "--feature_cache_dir", "D").cache.on
+
+
+@pytest.mark.parametrize(
+    ("mode", "task", "crops", "kept"),
+    [
+        ("exact", "emotion", 0, ()),
+        ("exact", "asr", 0, (5, 8)),
+        ("isolated", "sv_voxceleb1", 0, (5,)),
+        ("isolated", "sv_voxceleb1", 2, (5, 8)),
+        ("pooled", "voxceleb1", 0, (5, 8)),
+    ],
+)
+def test_what_may_come_again(mode, task, crops, kept):
+    head = torch.nn.Linear(1, 1)
+    head.train_dataset = SimpleNamespace(max_timestep=8)
+    cache = RunCache(CacheOptions(mode, crops=crops), ExitStack())
+    comes_again = cache._comes_again(task, head)
+    assert tuple(filter(comes_again, (5, 8))) == kept
+    head.eval()
+    assert comes_again(5)
+    assert comes_again(8)
 
 
 def test_exact_does_not_round():

@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,6 +143,43 @@ def test_the_budget_holds_for_all_upstreams_together(folder, capsys):
     write(folder, range(5), budget=3 * record + 1)
     assert readable(folder) == {0, 1}
     assert capsys.readouterr().err.count("the budget is used up") == 1
+
+
+def test_the_budget_holds_for_all_processes_together(folder, capsys):
+    write(folder.parent / "size", [0])
+    record = only(folder.parent / "size").stat().st_size
+    stores = [ShardFolder(folder, 10 * record) for _ in range(4)]
+    for number in range(100):
+        stores[number % 4].put(key(number), entry(number))
+    taken = sum(path.stat().st_size for path in folder.parent.rglob("*.shard"))
+    assert taken <= 10 * record
+    assert "the budget is used up" in capsys.readouterr().err
+
+
+def test_a_disk_keeps_room_for_checkpoints(folder, capsys, monkeypatch):
+    free = [shards.RESERVE_BYTES + 300]
+
+    def disk(file):
+        return SimpleNamespace(f_frsize=1, f_blocks=10**12, f_bavail=free[0])
+
+    monkeypatch.setattr(shards.os, "fstatvfs", disk)
+    store = ShardFolder(folder, 10**6)
+    store.put(key(0), entry(0))
+    free[0] = shards.RESERVE_BYTES + 3
+    store.put(key(1), entry(1))
+    store.close()
+    assert readable(folder) == {0}
+    assert "2 GB, which are left to checkpoints; nothing more is added" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_being_deleted_does_not_break_the_run(folder, monkeypatch):
+    write(folder, [0])
+    store = ShardFolder(folder, 10**6)
+    listed = shards._shards
+    gone = folder / "gone.shard"
+    monkeypatch.setattr(shards, "_shards", lambda *given: [*listed(*given), gone])
+    store.refresh()
+    assert store.get(key(0)) is not None
 
 
 def test_a_full_disk_ends_the_adding(folder, capsys, monkeypatch):
