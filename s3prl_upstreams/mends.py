@@ -22,6 +22,7 @@ from typing import Any
 from espnet_kd.errors import MissingDependencyError
 from s3prl_upstreams.bad_audio import name_bad_audio
 from s3prl_upstreams.fill import cache_folder
+from s3prl_upstreams.saves import WholeSaves
 from s3prl_upstreams.sox import apply_effects_file, libsox_works
 from s3prl_upstreams.speaker_lengths import provide_lengths
 
@@ -290,6 +291,17 @@ def reach_an_evaluation(args: Namespace, config: Config) -> str | None:
     return f"{' and '.join(late)} -> {total}, the length of this run" if late else None
 
 
+def save_whole_checkpoints(args: Namespace, config: Config) -> str | None:
+    """Write each checkpoint beside its place, and remove an old one when the new one is there.
+
+    S3PRL removes the old one first and writes in place: a kill meanwhile takes both.
+    """
+    if args.mode != "train":
+        return None
+    WholeSaves().put_into(importlib.import_module("s3prl.downstream.runner"))
+    return "a kill while S3PRL saves leaves the checkpoint before"
+
+
 def use_given_checkpoint(args: Namespace, config: Config, ckpt: str | None) -> str | None:
     """Let ``-k`` win over the path stored in a checkpoint of a run on another machine."""
     stored = args.upstream_ckpt
@@ -310,4 +322,5 @@ BEFORE_RUN: tuple[RunMend, ...] = (
     provide_sox_package,
     measure_speaker_files,
     reach_an_evaluation,
+    save_whole_checkpoints,
 )

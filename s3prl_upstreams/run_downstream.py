@@ -28,6 +28,7 @@ from s3prl_upstreams import hub, mends
 from s3prl_upstreams.cache.attach import feature_cache
 from s3prl_upstreams.configs import default_config
 from s3prl_upstreams.corpora import fill_config
+from s3prl_upstreams.damaged import choose_states
 from s3prl_upstreams.describe_upstream import check_upstream
 from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
@@ -104,6 +105,7 @@ def _default_device() -> str:
 
 def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     """Run S3PRL's own ``main`` once."""
+    choose_states(call)
     book = ScoreBook()
     settled: list[tuple[Namespace, Config, Task | None]] = []
     get_args = stock.get_downstream_args

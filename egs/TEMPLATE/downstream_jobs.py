@@ -2,7 +2,9 @@
 
 S3PRL's imports cost 15 seconds; here they are paid once, then one forked child per (model, task)
 runs ``s3prl_upstreams.run_downstream``, ``--nj`` at a time. A job whose ``score.json`` was made
-from the same command and the same weights is not run again; one that was interrupted goes on.
+from the same command and the same weights is not run again; one that was interrupted goes on. Where
+features are kept and on what device a job runs changes no result and may differ; so may the
+learning rates of a sweep, each of which has a folder of its own.
 
     downstream_jobs.py --corpus data/corpus/corpus.json --out exp/downstream \
         --models teacher=exp/teacher/student student=exp/student --tasks asr sid --conf conf
@@ -23,11 +25,13 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_kd.utils.files import write_json
+from s3prl_upstreams.scores import DEV_FILE
 from s3prl_upstreams.tasks import TASKS
 
 DATA = {"asr": "librispeech", "pr": "librispeech", "sid": "voxceleb", "ks": "speech_commands"}
@@ -35,6 +39,10 @@ DATA = {"asr": "librispeech", "pr": "librispeech", "sid": "voxceleb", "ks": "spe
 TASK_NAMES = [task.config for task in TASKS]
 MARK = "job.json"
 STARTED = "started.json"
+NEUTRAL = ("--device", "--feature_cache_dir", "--feature_cache_gb", "--feature_memory")
+"""Options, each with a value, that change no result."""
+SWEEP = "--lr_sweep"
+"""Each of its learning rates has a folder of its own: others may be added to a started job."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,34 +58,72 @@ class Job:
     @property
     def mark(self) -> dict[str, str]:
         """What a finished job was made from: its command, its configuration and the weights."""
+        return self._mark(without_options(self.argv, NEUTRAL))
+
+    @property
+    def start_mark(self) -> dict[str, str]:
+        """What the checkpoints of a job belong to: any learning rates, if several are tried."""
+        words = without_options(self.argv, (*NEUTRAL, SWEEP))
+        sweeps = any(word.partition("=")[0] == SWEEP for word in self.argv)
+        return self._mark([*words, SWEEP] if sweeps else words)
+
+    def _mark(self, words: Sequence[str]) -> dict[str, str]:
         digest = hashlib.sha256()
         if "-c" in self.argv:
             digest.update(Path(self.argv[self.argv.index("-c") + 1]).read_bytes())
         for file in files_of_model(self.model):
             if file.is_file() and file.suffix != ".md":  # a model card changes nothing
                 digest.update(file.read_bytes())
-        return {"command": " ".join(self.argv), "model": digest.hexdigest()}
+        return {"command": " ".join(words), "model": digest.hexdigest()}
 
     def is_done(self) -> bool:
         """Whether the score is there and belongs to this command and these weights."""
-        return (self.expdir / "score.json").exists() and self.is_marked(MARK)
+        return (self.expdir / "score.json").exists() and self._is_marked(MARK, self.mark)
 
-    def is_marked(self, name: str) -> bool:
+    def _is_marked(self, name: str, mark: dict[str, str]) -> bool:
         """Whether the file ``name`` says that it belongs to this command and these weights."""
         path = self.expdir / name
-        return path.exists() and json.loads(path.read_text(encoding="utf-8")) == self.mark
+        if not path.exists():
+            return False
+        written = json.loads(path.read_text(encoding="utf-8"))
+        # Marks were whole commands once; what they belong to is not to be lost.
+        return written in (mark, self._mark(self.argv))
 
     def prepare(self) -> list[str]:
         """Clear the folder of other jobs' results; return the command, resuming our own."""
         self.expdir.mkdir(parents=True, exist_ok=True)
         # Some tasks have a run in a subfolder for each fold, checkpoint or layer.
-        results = [*self.expdir.rglob("*.ckpt"), *self.expdir.rglob("score.json")]
-        resumes = bool(results) and self.is_marked(STARTED)
-        ended = [self.expdir / MARK, self.expdir / "score.json"]
-        for old in ended if resumes else [*ended, *results]:
-            old.unlink(missing_ok=True)
-        write_json(self.expdir / STARTED, self.mark)
+        states = list(self.expdir.rglob("*.ckpt"))
+        scores = list(self.expdir.rglob("score.json"))
+        resumes = bool(states or scores) and self._is_marked(STARTED, self.start_mark)
+        old = [self.expdir / MARK, self.expdir / "score.json"]
+        if not resumes:
+            old += [*states, *scores, *self.expdir.rglob(DEV_FILE)]
+            self._say_removed(states)
+        for path in old:
+            path.unlink(missing_ok=True)
+        write_json(self.expdir / STARTED, self.start_mark)
         return [*self.argv, "-a"] if resumes else self.argv
+
+    def _say_removed(self, states: Sequence[Path]) -> None:
+        if states:
+            print(
+                f"{self.name} {self.task}: another command or other weights than before, "
+                f"{len(states)} old checkpoint(s) removed from {self.expdir}",
+                file=sys.stderr,
+            )
+
+
+def without_options(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a command line without these options and their values."""
+    kept: list[str] = []
+    is_value = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if not is_value and name not in names:
+            kept.append(word)
+        is_value = not is_value and name in names and not equals
+    return kept
 
 
 def files_of_model(model: Path | None) -> list[Path]:
@@ -170,18 +216,23 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
 
 
 def run_job(job: Job, environ: Mapping[str, str]) -> None:
-    """Run one job in a child process; everything it says goes to ``run.log``."""
+    """Run one job in a child process; everything it says is added to ``run.log``."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environ)
     from s3prl_upstreams.run_downstream import main
 
     argv = job.prepare()
     with (
-        (job.expdir / "run.log").open("w", encoding="utf-8") as log,
+        (job.expdir / "run.log").open("a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        code = main(argv)
+        print(f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(argv)}", flush=True)
+        try:
+            code = main(argv)
+        except Exception:  # whatever S3PRL raises: the recipe says that it is in this log
+            traceback.print_exc()
+            code = 1
     if code == 0:
         write_json(job.expdir / MARK, job.mark)
     sys.exit(code)

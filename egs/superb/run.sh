@@ -59,6 +59,9 @@ name=${name:-${base%.*}}
 exp=$expdir/$name
 wants() { [[ " $tasks " == *" $1 "* ]]; }
 settings=()
+if [ -n "$superb_conf" ] && [ -n "$superb_variant" ]; then
+    die "--superb_conf and --superb_variant: choose one, a variant changes SUPERB's own files"
+fi
 if [ -n "$superb_conf" ]; then
     settings=(--conf "$superb_conf")
 elif [ -n "$superb_variant" ]; then
@@ -99,12 +102,20 @@ if stage 3 "Train and evaluate: $tasks" "two weeks of one GPU for all (estimate)
 fi
 
 if [ -n "$lm" ] && stage 5 "ASR with a language model" "an hour, 4 GB of memory" "a lower WER"; then
-    best=$exp/asr/dev-clean-best.ckpt
+    need "$exp/asr/score.json" 3 "the score of ASR"
+    # After --lr_sweep the best checkpoint lies in the folder of the best rate.
+    best=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
+        "$exp/asr/score.json")
     need "$best" 3 "the best checkpoint of ASR"
     decoder=config.downstream_expert.datarc.decoder_args
-    "$python" -m s3prl_upstreams.run_downstream -m evaluate -t test-clean -e "$best" \
-        --device "$([ "$ngpu" = 0 ] && echo cpu || echo cuda)" --data "$data" \
-        -o "args.expdir='$exp/asr_lm',,$decoder.decoder_type='kenlm',,$decoder.kenlm_model='$(realpath "$lm/4-gram.arpa.gz")',,$decoder.lexicon='$(realpath "$lm/librispeech_lexicon.lst")'"
+    command=("$python" -m s3prl_upstreams.run_downstream -m evaluate -t test-clean -e "$best"
+        --data "$data"
+        -o "args.expdir='$exp/asr_lm',,$decoder.decoder_type='kenlm',,$decoder.kenlm_model='$(realpath "$lm/4-gram.arpa.gz")',,$decoder.lexicon='$(realpath "$lm/librispeech_lexicon.lst")'")
+    mark=$exp/asr_lm/.done_decode
+    if [ ! "$mark" -nt "$best" ] || ! is_done "$mark" "${command[@]}"; then
+        "${command[@]}" --device "$([ "$ngpu" = 0 ] && echo cpu || echo cuda)"
+        mark_done "$mark" "${command[@]}"
+    fi
     cp "$exp/asr_lm/test-clean-LM-hyp.ark" "$exp/asr/"
 fi
 

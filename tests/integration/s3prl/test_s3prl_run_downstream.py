@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -66,6 +68,38 @@ def test_train_evaluate_and_resume(task, corpora, student, capsys):
     assert states == ["states-5.ckpt"], "S3PRL keeps max_keep states"
     optimizer = read_states(f"exp/{states[0]}")["Optimizer"]
     assert {int(state["step"]) for state in optimizer["state"].values()} == {5}
+
+
+def test_a_kill_during_a_save_costs_one_interval(corpora, student, monkeypatch, capsys):
+    """S3PRL's own way would have removed the checkpoint before and left half of the new one."""
+    words = ["-u", "armhubert", "-k", str(student), "-d", "sid", "--data", str(corpora)]
+    words += ["-p", "exp", *steps("sid", 6, ",,config.runner.save_step=2"), "-m", "train"]
+    write = torch.save
+
+    def cut(states, path):
+        write(states, path)
+        if states["Step"] == 4:
+            os.truncate(path, os.path.getsize(path) // 2)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", cut)
+    assert main(words) == 130
+    assert [path.name for path in Path("exp").glob("*.ckpt")] == ["states-2.ckpt"]
+    monkeypatch.setattr(torch, "save", write)
+    shutil.copy("exp/states-2.ckpt", "exp/states-4.ckpt")  # as older versions left it
+    os.truncate("exp/states-4.ckpt", 1000)
+    run([*words, "-a"])
+    assert "exp/states-4.ckpt is cut off" in capsys.readouterr().err
+    (states,) = Path("exp").glob("states-*.ckpt")
+    optimizer = read_states(states)["Optimizer"]
+    assert {int(state["step"]) for state in optimizer["state"].values()} == {6}
+
+    os.truncate(states, 1000)
+    (Path("exp") / "dev-best.ckpt").unlink(missing_ok=True)
+    assert main([*words, "-a"]) == 1
+    said = capsys.readouterr().err
+    assert "states-6.ckpt is cut off" in said
+    assert "Traceback" not in said
 
 
 def test_remembered_features_change_nothing(corpora, student, monkeypatch):

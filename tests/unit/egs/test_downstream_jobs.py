@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -62,15 +63,88 @@ def test_a_job_is_done_for_one_command_and_one_model(tmp_path, model):
     assert not made(tmp_path, model, *words)[0].is_done()
 
 
-def test_only_its_own_states_are_resumed(tmp_path, model):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--extra", "--feature_cache isolated --feature_cache_gb 50"],
+        ["--extra", "--feature_cache isolated --feature_cache_dir=/fast --feature_memory 4"],
+        ["--ngpu", "1"],
+    ],
+)
+def test_what_changes_no_result_costs_no_training(tmp_path, model, words, capsys):
+    common = ["--data", "asr=/a", "--tasks", "asr", "--extra", "--feature_cache isolated"]
+    (job,) = made(tmp_path, model, *common)
+    job.prepare()
+    for name in ("states-500.ckpt", "score.json", "dev.json"):
+        (job.expdir / name).write_text("{}")
+    jobs.write_json(job.expdir / jobs.MARK, job.mark)
+    (again,) = made(tmp_path, model, *common, *words)
+    assert again.is_done()
+    assert again.prepare() == [*again.argv, "-a"]
+    assert (job.expdir / "states-500.ckpt").exists()
+    assert (job.expdir / "dev.json").exists(), "a training that goes on compares with it"
+    assert capsys.readouterr().err == ""
+
+
+def test_learning_rates_are_added_to_a_job(tmp_path, model):
+    common = ["--data", "asr=/a", "--tasks", "asr", "--extra"]
+    (job,) = made(tmp_path, model, *common, "--lr_sweep '1e-2 1e-3'")
+    job.prepare()
+    (job.expdir / "lr_1e-2").mkdir()
+    for name in ("lr_1e-2/states-500.ckpt", "lr_1e-2/score.json", "score.json"):
+        (job.expdir / name).write_text("{}")
+    jobs.write_json(job.expdir / jobs.MARK, job.mark)
+    (longer,) = made(tmp_path, model, *common, "--lr_sweep '1e-2 1e-3 1e-4'")
+    assert not longer.is_done()
+    assert longer.prepare()[-1] == "-a"
+    assert (job.expdir / "lr_1e-2/states-500.ckpt").exists()
+    assert (job.expdir / "lr_1e-2/score.json").exists()
+    assert not (job.expdir / "score.json").exists()
+    (single,) = made(tmp_path, model, *common, "")
+    assert "-a" not in single.prepare(), "S3PRL's states lie elsewhere"
+
+
+def test_marks_that_were_whole_commands(tmp_path, model):
+    words = ["--data", "asr=/a", "--tasks", "asr", "--extra", "--feature_cache_gb 50"]
+    (job,) = made(tmp_path, model, *words)
+    job.prepare()
+    (job.expdir / "states-500.ckpt").touch()
+    jobs.write_json(job.expdir / jobs.STARTED, {**job.start_mark, "command": " ".join(job.argv)})
+    assert job.prepare()[-1] == "-a"
+
+
+def test_the_log_has_every_attempt_and_whatever_was_raised(tmp_path, model, monkeypatch):
+    def fail(argv):
+        raise AssertionError("deep inside S3PRL")
+
+    monkeypatch.setattr("s3prl_upstreams.run_downstream.main", fail)
+    monkeypatch.setattr(jobs.signal, "signal", lambda *_: None)
+    (job,) = made(tmp_path, model, "--data", "asr=/a", "--tasks", "asr")
+    for attempt in (1, 2):
+        with pytest.raises(SystemExit) as ended:
+            jobs.run_job(job, {})
+        assert ended.value.code == 1
+        said = (job.expdir / "run.log").read_text()
+        assert said.count("AssertionError: deep inside S3PRL") == attempt
+        assert len(re.findall(r"^# \d{4}-\d\d-\d\d .* -d asr", said, re.MULTILINE)) == attempt
+    assert not (job.expdir / jobs.MARK).exists()
+
+
+def test_only_its_own_states_are_resumed(tmp_path, model, capsys):
     words = ["--data", "asr=/a", "--tasks", "asr"]
     (job,) = made(tmp_path, model, *words)
     assert "-a" not in job.prepare(), "nothing to resume"
     (job.expdir / "states-500.ckpt").write_bytes(b"")
+    (job.expdir / "dev.json").write_text("{}")
     assert job.prepare()[-1] == "-a"
+    assert capsys.readouterr().err == ""
     (other,) = made(tmp_path, model, *words, "--seed", "1")
     assert "-a" not in other.prepare()
     assert not (job.expdir / "states-500.ckpt").exists()
+    assert not (job.expdir / "dev.json").exists(), "the best of another training"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"1 old checkpoint(s) removed from {job.expdir}" in said
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from argparse import Namespace
@@ -14,6 +15,7 @@ import soundfile
 import torch
 import torchaudio
 
+from espnet_kd.errors import KDError
 from s3prl_upstreams import mends, sox
 
 
@@ -205,6 +207,66 @@ def test_a_short_run_evaluates_and_saves_at_its_end():
     assert mends.reach_an_evaluation(arguments(), config)
     assert config["runner"] == {"total_steps": 10, "eval_step": 10, "save_step": 5}
     assert mends.reach_an_evaluation(arguments(), config) is None
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """S3PRL's runner as far as it saves."""
+    module = ModuleType("s3prl.downstream.runner")
+    module.torch, module.os = torch, os
+    for name, stand_in in {
+        "s3prl": ModuleType("s3prl"),
+        "s3prl.downstream": ModuleType("s3prl.downstream"),
+        "s3prl.downstream.runner": module,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    return module
+
+
+def test_old_checkpoints_go_when_the_new_one_is_there(runner, tmp_path):
+    assert mends.save_whole_checkpoints(arguments(mode="evaluate"), {}) is None
+    assert runner.torch is torch
+    assert mends.save_whole_checkpoints(arguments(mode="train"), {})
+    names = ["dev-best.ckpt", "states-2.ckpt"]
+    for name in names:
+        runner.torch.save({"Step": 2}, runner.os.path.join(str(tmp_path), name))
+    assert runner.torch.load(tmp_path / names[1], weights_only=True) == {"Step": 2}
+    runner.os.remove(str(tmp_path / "states-2.ckpt"))
+    runner.torch.save({"Step": 4}, str(tmp_path / "dev-best.ckpt"))
+    assert (tmp_path / "states-2.ckpt").exists(), "the new one is not there yet"
+    runner.torch.save({"Step": 4}, str(tmp_path / "states-4.ckpt"))
+    assert sorted(os.listdir(tmp_path)) == ["dev-best.ckpt", "states-4.ckpt"]
+
+
+def test_a_checkpoint_that_is_written_again_stays(runner, tmp_path):
+    mends.save_whole_checkpoints(arguments(mode="train"), {})
+    path = str(tmp_path / "states-4.ckpt")
+    runner.torch.save({"Step": 4}, path)
+    runner.os.remove(path)
+    runner.torch.save({"Step": 4}, path)
+    assert os.listdir(tmp_path) == ["states-4.ckpt"]
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, RuntimeError])
+def test_a_save_that_is_cut_leaves_what_was_there(runner, tmp_path, monkeypatch, stopped_by):
+    mends.save_whole_checkpoints(arguments(mode="train"), {})
+    for name in ("dev-best.ckpt", "states-2.ckpt"):
+        runner.torch.save({"Step": 2}, str(tmp_path / name))
+
+    def cut(states, path):
+        with open(path, "wb") as stream:
+            stream.write(b"PK half of it")
+        raise stopped_by
+
+    monkeypatch.setattr(torch, "save", cut)
+    runner.os.remove(str(tmp_path / "states-2.ckpt"))
+    error = KDError if stopped_by is RuntimeError else stopped_by
+    for name in ("dev-best.ckpt", "states-4.ckpt"):
+        with pytest.raises(error):
+            runner.torch.save({"Step": 4}, str(tmp_path / name))
+    assert sorted(os.listdir(tmp_path)) == ["dev-best.ckpt", "states-2.ckpt"]
+    for path in tmp_path.iterdir():
+        assert torch.load(path, weights_only=True) == {"Step": 2}
 
 
 def test_the_given_checkpoint_wins_over_the_stored_one():
