@@ -65,6 +65,8 @@ def commands(corpus: Corpus, counts: tuple[int, int, int]) -> None:
             corpus.wave(f"speech_commands/{KEYWORDS[index % 11]}/{speaker}_nohash_{index}.wav", 1.0)
     for word in KEYWORDS[:10]:
         (corpus.root / "speech_commands" / word).mkdir(parents=True, exist_ok=True)
+    for name in ("_silence_", "_unknown_"):
+        (corpus.root / "speech_commands_test" / name).mkdir(parents=True, exist_ok=True)
     corpus.wave("speech_commands/_background_noise_/hum.wav", 60.0)
     for index in range(counts[2]):
         corpus.wave(f"speech_commands_test/{KEYWORDS[index % 10]}/{index}.wav", 1.0)

@@ -20,7 +20,7 @@ from typing import Any
 from espnet_kd.data.audio import inspect_audio
 from espnet_kd.data.options import boolean
 from espnet_kd.data.tables import read_table
-from espnet_kd.errors import AudioError, KDError
+from espnet_kd.errors import AudioError, ConfigError, KDError
 from espnet_kd.utils.progress import Progress
 from s3prl_upstreams.bad_audio import policy_of
 from s3prl_upstreams.configs import read_yaml, task_config
@@ -80,10 +80,11 @@ def check_task(task: Task, data: str, conf: str | None = None, audio: bool = Fal
 
     Returns:
         What is there, or the problem.
+
+    Raises:
+        ConfigError: ``conf`` has no usable file of the task.
     """
-    config = task_config(task)
-    if conf is not None:
-        config = read_yaml(Path(conf) / f"superb_{task.config}.yaml")
+    config = task_config(task) if conf is None else _given_config(task, Path(conf))
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fill_config(config, task.downstream, data, scratch, [task.test])
@@ -91,6 +92,13 @@ def check_task(task: Task, data: str, conf: str | None = None, audio: bool = Fal
             return Checked(task, "", len(paths), _hours(task, paths))
         except KDError as error:
             return Checked(task, str(error))
+
+
+def _given_config(task: Task, folder: Path) -> Config:
+    path = folder / f"superb_{task.config}.yaml"
+    if not path.is_file():
+        raise ConfigError("--conf", [f"{path} is not there; without --conf SUPERB's own is taken"])
+    return read_yaml(path)
 
 
 def recordings(config: Config) -> Iterator[Path]:
@@ -138,6 +146,18 @@ def _hours(task: Task, paths: list[Path]) -> float:
     return seconds / 3600
 
 
+def _report(task: Task, options: argparse.Namespace) -> bool:
+    """Check a task, say what was found, and return whether it is ready."""
+    try:
+        checked = check_task(task, options.data, options.conf, options.audio)
+    except ConfigError as error:
+        # The corpus was not looked at, so that its source is of no use.
+        print(f"{task.name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return False
+    print(checked.line(), file=sys.stderr if checked.problem else sys.stdout)
+    return not checked.problem
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 = all is there, 1 = something is missing, said on stderr."""
     parser = argparse.ArgumentParser(prog="python -m s3prl_upstreams.check_data")
@@ -152,9 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = find_task(name)
         if task is None:
             parser.error(f"--tasks {name}: choose from {names}")
-        checked = check_task(task, options.data, options.conf, options.audio)
-        missing = missing or bool(checked.problem)
-        print(checked.line(), file=sys.stderr if checked.problem else sys.stdout)
+        missing = not _report(task, options) or missing
     return int(missing)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espnet_kd.errors import ConfigError, MissingDependencyError
+from s3prl_upstreams import listed
 from s3prl_upstreams.fill import Config, Filler, digest, is_dir, is_file
 from s3prl_upstreams.make_bucket_files import make_bucket_files
-from s3prl_upstreams.make_iemocap_meta import make_iemocap_meta
+from s3prl_upstreams.make_iemocap_meta import SESSIONS, make_iemocap_meta
 from s3prl_upstreams.tasks import Task, task_of
 
 VOCAB_DIR = Path(__file__).resolve().parent / "vocab"
@@ -24,6 +26,7 @@ _LEXICONS = (
     "librispeech-lexicon.txt",
 )
 _TRIALS = ("voxceleb1_test_v2.txt", "veri_test2.txt", "veri_test.txt")
+_KALDI_TABLES = ("wav.scp", "segments", "utt2spk", "spk2utt", "reco2dur")
 _SPEAKERS = ("veri_test_class.txt", "iden_split.txt")
 
 
@@ -60,11 +63,20 @@ def _pr(filler: Filler) -> None:
     corpus, text = filler.block("corpus"), filler.block("text")
     if not is_file(text.get("vocab_file")):
         text["vocab_file"] = str(VOCAB_DIR / "phonemes.txt")
-    splits = list(corpus.get("train", ()))
+    # A split that is first read after 100k steps is looked for now.
+    splits = _corpus_splits(corpus)
     root = filler.folder("corpus", "path", ("LibriSpeech", "."), splits)
+    for folder in [root / split for split in splits] if root is not None else []:
+        filler.compare(partial(listed.transcript_problems, folder))
     given = corpus.get("lexicon") or []
     if not given or not all(is_file(path) for path in given):
         corpus["lexicon"] = _find_lexicon(filler, root, given)
+
+
+def _corpus_splits(corpus: Config) -> list[str]:
+    """Name the folders of training, choice and test, in which S3PRL's ``ctc`` tasks read."""
+    loaders = ("train", "dev", "test")
+    return list(dict.fromkeys(name for loader in loaders for name in corpus.get(loader) or ()))
 
 
 def _find_lexicon(filler: Filler, root: Path | None, given: list[str]) -> list[str]:
@@ -88,7 +100,9 @@ def _asr(filler: Filler) -> None:
         block["dict_path"] = str(VOCAB_DIR / "characters.txt")
     wanted = list(dict.fromkeys(_asr_splits(filler, block)))
     _language_model(filler, block.get("decoder_args") or {})
-    root = filler.folder("datarc", "libri_root", ("LibriSpeech", "."), wanted)
+    # The split of the published score is read when all training is done: better asked for now.
+    needed = dict.fromkeys([*wanted, *(block.get("test-clean") or ())])
+    root = filler.folder("datarc", "libri_root", ("LibriSpeech", "."), needed)
     unknown = [split for split in filler.splits if split not in block]
     if unknown:
         filler.problems.append(f"-t {unknown[0]}: no such split; datarc names the known ones")
@@ -133,20 +147,31 @@ def _bucket_files(filler: Filler, block: Config, root: Path, wanted: list[str]) 
 
 def _ks(filler: Filler) -> None:
     train = ("speech_commands", "speech_commands_v0.01", "train")
-    filler.folder("datarc", "speech_commands_root", train)
+    # S3PRL trains without the class of silence if its recordings are not there, and tells nobody.
+    filler.folder("datarc", "speech_commands_root", train, ["_background_noise_/*.wav"])
     test = ("speech_commands_test", "speech_commands_test_set_v0.01", "test")
-    filler.folder("datarc", "speech_commands_test_root", test)
+    filler.folder("datarc", "speech_commands_test_root", test, ["_silence_", "_unknown_"])
 
 
 def _qbe(filler: Filler) -> None:
-    needed = ["scoring/language_key_utterances.lst"]
-    filler.folder("datarc", "dataset_root", ("quesst14Database", "."), needed)
+    truths = [f"scoring/groundtruth_quesst14_{split}" for split in ("dev", "eval")]
+    keys = [f"scoring/language_key_{name}.lst" for name in ("utterances", "dev", "eval")]
+    needed = ["Audio", "dev_queries", "eval_queries", *keys]
+    needed += [f"{truth}/*.{kind}" for truth in truths for kind in ("rttm", "ecf.xml", "tlist.xml")]
+    root = filler.folder("datarc", "dataset_root", ("quesst14Database", "."), needed)
+    if root is not None:
+        for key in keys:
+            _compare(filler, root / key, listed.query_names, [root])
 
 
 def _sid(filler: Filler) -> None:
-    root = filler.folder("datarc", "file_path", ("VoxCeleb1", "."), ["dev"])
-    if root is not None:
-        filler.file("datarc", "meta_data", (root, root.parent), _SPEAKERS)
+    root = filler.folder("datarc", "file_path", ("VoxCeleb1", "."), ["dev/wav"])
+    if root is None:
+        return
+    names = filler.file("datarc", "meta_data", (root, root.parent), _SPEAKERS)
+    if names is not None:
+        # As S3PRL looks for them, whose error for one that is missing is an IndexError.
+        _compare(filler, names, listed.split_names, sorted(root.glob("*/wav")))
 
 
 def _asv(filler: Filler) -> None:
@@ -157,35 +182,56 @@ def _asv(filler: Filler) -> None:
     trials = filler.file("datarc", "test_meta_data", (root, root.parent), _TRIALS)
     block = filler.block("datarc")
     block.setdefault("train_meta_data", None)  # asked for, not read
+    if trials is None:
+        return
+    _compare(filler, trials, listed.trial_names, [root / "test" / "wav"])
     # S3PRL opens this list although it cannot evaluate it.
-    if trials is not None and not is_file(block.get("dev_meta_data")):
+    if not is_file(block.get("dev_meta_data")):
         block["dev_meta_data"] = str(trials)
 
 
 def _sd(filler: Filler) -> None:
     for split in ("train", "dev", "test"):
         names = [f"{place}{split}" for place in ("diarization/", "diarization/data/", "data/", "")]
-        filler.folder("loaderrc", f"{split}_dir", names, ["wav.scp", "segments", "utt2spk"])
+        # No rttm: it is made of segments and utt2spk where it is not there.
+        root = filler.folder("loaderrc", f"{split}_dir", names, _KALDI_TABLES)
+        if root is not None:
+            filler.compare(partial(listed.table_problems, root / "wav.scp"))
 
 
 def _ic(filler: Filler) -> None:
     names = ("fluent_speech_commands_dataset", "fluent_speech_commands", ".")
-    filler.folder("datarc", "file_path", names, ["data/train_data.csv", "wavs"])
+    tables = [f"data/{split}_data.csv" for split in ("train", "valid", "test")]
+    root = filler.folder("datarc", "file_path", names, [*tables, "wavs"])
+    if root is not None:
+        for table in tables:
+            _compare(filler, root / table, listed.intent_names, [root])
 
 
 def _sf(filler: Filler) -> None:
-    text = filler.block("text")
+    corpus, text = filler.block("corpus"), filler.block("text")
     if not is_file(text.get("vocab_file")):
         text["vocab_file"] = str(VOCAB_DIR / "slot_characters.txt")
-    needed = ["all.iob.snips.txt", "train", "valid", "test"]
+    splits = _corpus_splits(corpus)
+    needed = ["all.iob.snips.txt", *splits]
     root = filler.folder("corpus", "path", ("SNIPS", "audio_snips", "."), needed)
-    if root is not None:
-        filler.file("text", "slots_file", (root, root.parent), ["slots.txt"])
+    if root is None:
+        return
+    filler.file("text", "slots_file", (root, root.parent), ["slots.txt"])
+    for split in splits:
+        voices = corpus.get(f"{split}_speakers") or ()
+        filler.compare(partial(listed.slot_problems, root, split, voices))
+
+
+def _compare(
+    filler: Filler, path: Path, names: Callable[[Path], list[str]], folders: list[Path]
+) -> None:
+    """Note the recordings that a list names and no folder holds."""
+    filler.compare(lambda: listed.compare(path, names(path), folders))
 
 
 def _er(filler: Filler) -> None:
-    names = ("IEMOCAP", "IEMOCAP_full_release", ".")
-    root = filler.folder("datarc", "root", names, ["Session1", "Session5"])
+    root = filler.folder("datarc", "root", ("IEMOCAP", "IEMOCAP_full_release", "."), SESSIONS)
     block = filler.block("datarc")
     if root is None or is_dir(block.get("meta_data")):
         return

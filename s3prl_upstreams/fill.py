@@ -7,9 +7,11 @@ stock files name folders of their authors), is looked for under ``--data`` and i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from espnet_kd.errors import DataDirError
 
 Config = dict[str, Any]
 
@@ -47,21 +49,37 @@ class Filler:
             block: such as ``datarc``.
             key: such as ``file_path``.
             names: where it may lie in ``--data``; ``.`` = that folder itself.
-            needed: folders or files that it must hold to be taken from ``--data``.
+            needed: folders or files that it must hold; ``*`` stands for any name.
+
+        Returns:
+            The folder, or None and a note of what it lacks.
         """
-        value = self.block(block).get(key)
+        parts, value = list(needed), self.block(block).get(key)
         if is_dir(value):
-            return Path(str(value))
-        if self.data is not None:
-            for name in names:
-                folder = (self.data / name).absolute()
-                if folder.is_dir() and all((folder / part).exists() for part in needed):
-                    self.block(block)[key] = str(folder)
-                    return folder
-        parts = f" with {', '.join(needed)} in it" if needed else ""
-        reason = f"{value} is not there" if value else f"no folder{parts} was given"
+            return self._whole(block, key, Path(str(value)), parts)
+        folders = [] if self.data is None else [(self.data / name).absolute() for name in names]
+        lacks = {folder: lacking(folder, parts) for folder in folders if folder.is_dir()}
+        for folder in (folder for folder, lack in lacks.items() if not lack):
+            self.block(block)[key] = str(folder)
+            return folder
+        reason = f"{value} is not there" if value else _none_given(lacks, parts)
         self.missing(block, key, reason)
         return None
+
+    def _whole(self, block: str, key: str, folder: Path, needed: list[str]) -> Path | None:
+        """Return the folder that the user gave if it holds what is needed."""
+        lack = lacking(folder, needed)
+        if not lack:
+            return folder
+        self.missing(block, key, f"{folder} lacks {', '.join(lack)}")
+        return None
+
+    def compare(self, problems: Callable[[], Iterable[str]]) -> None:
+        """Add the problems that a look at the lists of a corpus finds."""
+        try:
+            self.problems += problems()
+        except DataDirError as error:
+            self.problems.append(str(error))
 
     def file(
         self, block: str, key: str, folders: Iterable[Path | None], names: Iterable[str]
@@ -86,6 +104,24 @@ class Filler:
             f"{block}.{key}: {reason}. Give --data DIR "
             f"or -o \"config.downstream_expert.{block}.{key}='PATH'\""
         )
+
+
+def lacking(folder: Path, needed: Iterable[str]) -> list[str]:
+    """Return what a folder does not hold of what is needed; ``*`` stands for any name."""
+    return [part for part in needed if not _holds(folder, part)]
+
+
+def _holds(folder: Path, part: str) -> bool:
+    return any(folder.glob(part)) if "*" in part else (folder / part).exists()
+
+
+def _none_given(lacks: dict[Path, list[str]], needed: list[str]) -> str:
+    """Say what the folder lacks that comes closest, if one looks like the corpus at all."""
+    closest = min(lacks, key=lambda folder: len(lacks[folder]), default=None)
+    if closest is not None and len(lacks[closest]) < len(needed):
+        return f"{closest} lacks {', '.join(lacks[closest])}"
+    parts = f" with {', '.join(needed)} in it" if needed else ""
+    return f"no folder{parts} was given"
 
 
 def cache_folder(config: Config, expdir: str) -> Path:

@@ -10,7 +10,9 @@ from s3prl_upstreams.tasks import TASKS, find_task
 def make_intents(root):
     corpus = root / "fluent_speech_commands_dataset"
     (corpus / "data").mkdir(parents=True)
-    (corpus / "data" / "train_data.csv").touch()
+    for split in ("train", "valid", "test"):
+        table = ",path,action,object,location\n0,wavs/a.wav,x,y,z\n1,wavs/b.wav,x,y,z\n"
+        (corpus / "data" / f"{split}_data.csv").write_text(table)
     (corpus / "wavs").mkdir()
     for name in ("a", "b"):
         soundfile.write(corpus / "wavs" / f"{name}.wav", np.zeros(16000), 16000)
@@ -27,8 +29,27 @@ def test_what_is_missing_is_said_with_its_source(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == "IC: ready\n"
     assert "ER: data of -d emotion" in err
-    assert "datarc.root: no folder with Session1, Session5" in err
+    assert "datarc.root: no folder with Session1, Session2" in err
     assert "get it: IEMOCAP: https://" in err
+
+
+def test_a_table_without_a_column_that_s3prl_reads(tmp_path):
+    corpus = make_intents(tmp_path)
+    (corpus / "data" / "valid_data.csv").write_text(",path,action\n0,wavs/a.wav,x\n")
+    problem = check_task(find_task("ic"), str(tmp_path)).problem
+    assert "valid_data.csv has no column object, location" in problem
+
+
+def test_a_folder_of_configurations_without_the_tasks_file(tmp_path, capsys):
+    make_intents(tmp_path)
+    (tmp_path / "superb_er.yaml").write_text("a: [\n")
+    words = ["--data", str(tmp_path), "--conf", str(tmp_path), "--tasks", "ic er"]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    missing, broken = err.splitlines()
+    assert missing.startswith(f"IC: --conf: 1 problem(s) - {tmp_path / 'superb_ic.yaml'} is not")
+    assert broken.startswith(f"ER: {tmp_path / 'superb_er.yaml'}: 1 problem(s) - cannot be")
+    assert out == ""
 
 
 def test_headers_are_read_on_request(tmp_path):
@@ -52,6 +73,6 @@ def test_recordings_of_a_kaldi_table(tmp_path):
         folder = tmp_path / "diarization" / split
         folder.mkdir(parents=True)
         (folder / "wav.scp").write_text(f"r1 {wave}\n")
-        for name in ("segments", "utt2spk"):
+        for name in ("segments", "utt2spk", "spk2utt", "reco2dur"):
             (folder / name).touch()
     assert check_task(find_task("sd"), str(tmp_path), audio=True).recordings == 1

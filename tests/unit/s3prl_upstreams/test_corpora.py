@@ -100,9 +100,11 @@ def test_phone_recognition_finds_the_lexicon_beside_the_corpus(libri, tmp_path):
 
 
 def test_keyword_and_speaker_corpora_are_found(tmp_path):
-    for name in ("speech_commands_v0.01", "speech_commands_test_set_v0.01", "VoxCeleb1/dev"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "VoxCeleb1" / "iden_split.txt").touch()
+    touch(tmp_path / "speech_commands_v0.01", "_background_noise_/hum.wav")
+    touch(tmp_path / "speech_commands_test_set_v0.01", "_silence_/a.wav", "_unknown_/a.wav")
+    touch(tmp_path / "VoxCeleb1", "dev/wav/id10001/v/1.wav", "test/wav/id10002/v/1.wav")
+    lines = "1 id10001/v/1.wav\n3 id10002/v/1.wav\n"
+    (tmp_path / "VoxCeleb1" / "iden_split.txt").write_text(lines)
     words = fill("speech_commands", tmp_path, tmp_path)["datarc"]
     assert words["speech_commands_root"] == str(tmp_path / "speech_commands_v0.01")
     assert words["speech_commands_test_root"] == str(tmp_path / "speech_commands_test_set_v0.01")
@@ -118,7 +120,8 @@ def touch(root, *names):
 
 
 def test_trials_of_verification_serve_for_the_split_that_s3prl_cannot_evaluate(tmp_path):
-    touch(tmp_path / "VoxCeleb1", "dev/wav/a", "test/wav/a", "veri_test.txt", "veri_test2.txt")
+    touch(tmp_path / "VoxCeleb1", "dev/wav/a", "test/wav/a", "test/wav/b", "veri_test.txt")
+    (tmp_path / "VoxCeleb1" / "veri_test2.txt").write_text("1 a b\n0 b a\n")
     datarc = fill("asv", tmp_path, tmp_path)["datarc"]
     assert datarc["file_path"] == str(tmp_path / "VoxCeleb1")
     assert datarc["test_meta_data"] == str(tmp_path / "VoxCeleb1" / "veri_test2.txt")
@@ -127,24 +130,41 @@ def test_trials_of_verification_serve_for_the_split_that_s3prl_cannot_evaluate(t
 
 def test_folders_of_diarisation(tmp_path):
     for split in ("train", "dev", "test"):
-        names = ("wav.scp", "segments", "utt2spk")
+        names = ("segments", "utt2spk", "spk2utt", "reco2dur")
         touch(tmp_path / "diarization" / split, *names)
+        (tmp_path / "diarization" / split / "wav.scp").write_text("r1 sox r1.sph -t wav - |\n")
     loaderrc = fill("sd", tmp_path, tmp_path)["loaderrc"]
     assert loaderrc["dev_dir"] == str(tmp_path / "diarization" / "dev")
     (tmp_path / "diarization" / "dev" / "segments").unlink()
-    with pytest.raises(ConfigError, match=r"loaderrc.dev_dir: no folder with wav.scp, segments"):
+    with pytest.raises(ConfigError, match=r"loaderrc.dev_dir: \S+/dev lacks segments"):
         fill("sd", tmp_path, tmp_path)
 
 
 def test_intents_queries_and_slots(tmp_path):
-    touch(tmp_path / "fluent_speech_commands_dataset", "data/train_data.csv", "wavs/a")
+    touch(tmp_path / "fluent_speech_commands_dataset", "wavs/a")
     root = str(tmp_path / "fluent_speech_commands_dataset")
+    for split in ("train", "valid", "test"):
+        touch(tmp_path, f"fluent_speech_commands_dataset/data/{split}_data.csv")
+        table = tmp_path / f"fluent_speech_commands_dataset/data/{split}_data.csv"
+        table.write_text(",path,action,object,location\n0,wavs/a,a,b,c\n")
     assert fill("ic", tmp_path, tmp_path)["datarc"]["file_path"] == root
-    touch(tmp_path / "quesst14Database", "scoring/language_key_utterances.lst")
+    touch(tmp_path / "quesst14Database", "Audio/a", "dev_queries/a", "eval_queries/a")
+    for split in ("dev", "eval"):
+        truth = tmp_path / f"quesst14Database/scoring/groundtruth_quesst14_{split}"
+        touch(truth, "a.rttm", "a.ecf.xml", "a.tlist.xml")
+    keys = {"utterances": "Audio", "dev": "dev_queries", "eval": "eval_queries"}
+    for name, folder in keys.items():
+        path = tmp_path / f"quesst14Database/scoring/language_key_{name}.lst"
+        path.write_text(f"x/{folder}/a nnenglish\nx/{folder}/not_there czech\n")
     root = str(tmp_path / "quesst14Database")
     assert fill("qbe", tmp_path, tmp_path)["datarc"]["dataset_root"] == root
     snips = tmp_path / "SNIPS"
-    touch(snips, "all.iob.snips.txt", "train/a", "valid/a", "test/a")
+    voices = {"train": "Ivy", "valid": "Amy", "test": "Emma"}
+    names = [f"{voice}-snips-{split}-0" for split, voice in voices.items()]
+    touch(snips, *(f"{name.split('-')[2]}/{name}.wav" for name in names))
+    # Emma is no voice of the training, so that the last line needs no recording.
+    lines = [f"{name} BOS GO EOS\tO O x\n" for name in (*names, "Emma-snips-train-0")]
+    (snips / "all.iob.snips.txt").write_text("".join(lines))
     with pytest.raises(ConfigError, match=r"text.slots_file: no slots.txt in "):
         fill("sf", tmp_path, tmp_path)
     touch(snips, "slots.txt")
@@ -152,6 +172,63 @@ def test_intents_queries_and_slots(tmp_path):
     assert expert["corpus"]["path"] == str(snips)
     assert expert["text"]["slots_file"] == str(snips / "slots.txt")
     assert expert["text"]["vocab_file"] == str(VOCAB_DIR / "slot_characters.txt")
+
+
+def given(task, block, key, folder, tmp_path):
+    config = default_config(task)
+    config["downstream_expert"][block][key] = str(folder)
+    with pytest.raises(ConfigError) as error:
+        fill(task, None, tmp_path, config=config)
+    return str(error.value)
+
+
+def test_a_folder_that_was_given_must_hold_what_is_needed(tmp_path):
+    folder = tmp_path / "mine"
+    touch(folder, "wavs/a", "test/wav/a")
+    intents = given("ic", "datarc", "file_path", folder, tmp_path)
+    tables = ", ".join(f"data/{split}_data.csv" for split in ("train", "valid", "test"))
+    assert f"datarc.file_path: {folder} lacks {tables}. Give" in intents
+    trials = given("asv", "datarc", "file_path", folder, tmp_path)
+    assert f"datarc.file_path: {folder} lacks dev/wav. Give" in trials
+
+
+def test_at_most_ten_missing_recordings_are_named_and_all_are_counted(tmp_path):
+    folder = tmp_path / "VoxCeleb1"
+    touch(folder, "dev/wav/id10001/v/0.wav")
+    lines = "".join(f"{1 + n % 3} id10001/v/{n}.wav\n" for n in range(14))
+    (folder / "iden_split.txt").write_text(f"{lines}4 unread.wav\n")
+    with pytest.raises(ConfigError) as error:
+        fill("sid", tmp_path, tmp_path)
+    text = str(error.value)
+    assert f"13 of 14 recordings that {folder / 'iden_split.txt'} names" in text
+    assert f"not in {folder / 'dev/wav'}: id10001/v/1.wav, id10001/v/2.wav" in text
+    assert "id10001/v/10.wav and 3 more" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "names no recordings"),
+        ("1 a.wav\n\n", "iden_split.txt:2: '' is not SPLIT PATH"),
+        ("a.wav\n", "iden_split.txt:1: 'a.wav' is not SPLIT PATH"),
+        ("1 \xff\n", "is not UTF-8"),
+    ],
+)
+def test_lists_that_cannot_be_read(tmp_path, line, message):
+    touch(tmp_path / "VoxCeleb1", "dev/wav/a.wav")
+    (tmp_path / "VoxCeleb1" / "iden_split.txt").write_bytes(line.encode("latin-1"))
+    with pytest.raises(ConfigError) as error:
+        fill("sid", tmp_path, tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_broken_link_is_no_recording(tmp_path):
+    touch(tmp_path / "VoxCeleb1", "dev/wav/a.wav")
+    (tmp_path / "VoxCeleb1/dev/wav/b.wav").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "VoxCeleb1/dev/wav/c.wav").symlink_to(tmp_path / "VoxCeleb1/dev/wav/a.wav")
+    (tmp_path / "VoxCeleb1" / "iden_split.txt").write_text("1 a.wav\n2 b.wav\n3 c.wav\n")
+    with pytest.raises(ConfigError, match=r"1 of 3 recordings .*: b\.wav\. Restore"):
+        fill("sid", tmp_path, tmp_path)
 
 
 def test_every_task_says_what_it_lacks(tmp_path):
