@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.errors import CheckpointError, ConfigError, KDError
 from s3prl_upstreams.configs import read_yaml
 from s3prl_upstreams.describe_upstream import build_upstream, describe
 from s3prl_upstreams.invocation import Invocation
@@ -57,8 +57,7 @@ def sweep_flow(call: Invocation, run: Run) -> list[RunScore]:
         scores = _earlier(call, inner.folder)
         if scores is None:
             scores = run_flow(inner.with_override(f"config.optimizer.lr={rate}"), run)
-        chosen_by = [replace(scores[0], value=_dev_value(inner.folder, scores[0].value))]
-        found.append(chosen_by)
+        found.append([_chosen_by(call, inner.folder, scores[0])])
         folders.append((inner.folder, scores))
     _, (folder, scores) = _best(found, folders)
     kept = shutil.ignore_patterns("*.ckpt", "feature_cache", "events.*", "lr_*")
@@ -67,12 +66,30 @@ def sweep_flow(call: Invocation, run: Run) -> list[RunScore]:
     return _concluded(call, scores)
 
 
-def _dev_value(folder: Path, test: float) -> float:
-    """Return the mean score on the development splits of a run; of one without, the given one."""
-    values = [
-        json.loads(path.read_text(encoding="utf-8"))["value"] for path in folder.rglob(DEV_FILE)
-    ]
-    return sum(values) / len(values) if values else test
+def _chosen_by(call: Invocation, folder: Path, test: RunScore) -> RunScore:
+    """Return what a learning rate is compared by: the score on dev, the mean of it over folds.
+
+    Raises:
+        KDError: a training left none. (ASV has no dev split and is compared by its trials.)
+    """
+    if call.task is not None and call.task.flow == "checkpoints":
+        return test
+    parts = [folder / fold for fold in FOLDS if (folder / fold).is_dir()] or [folder]
+    found = [_read_dev(part / DEV_FILE, folder) for part in parts]
+    value = sum(float(record["value"]) for record in found) / len(found)
+    return replace(test, value=value, direction=found[0].get("direction", test.direction))
+
+
+def _read_dev(path: Path, folder: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise KDError(
+            f"{path} is missing: that training has never evaluated the development split, by which "
+            "the learning rate is chosen. Let config.runner.eval_dataloaders hold it and "
+            f"config.runner.eval_step be at most total_steps, remove {folder}, and give the "
+            "same command with -a"
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def best_flow(call: Invocation, run: Run) -> list[RunScore]:

@@ -92,7 +92,8 @@ class ScoreBook:
             found = [(tag, value, "", "", split) for tag, value in self._logged(split)]
         if task is not None:
             where = split if evaluated else task.dev
-            found = [row for m in task.metrics for row in self._of_metric(m, where, evaluated)]
+            metrics = task.metrics_of(where)
+            found = [row for m in metrics for row in self._of_metric(m, where, evaluated)]
         name = task.name if task is not None else args.downstream
         source = (checkpoint, str(args.upstream), str(args.upstream_ckpt or ""))
         return [RunScore(name, *numbers, *source) for numbers in found]
