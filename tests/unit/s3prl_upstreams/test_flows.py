@@ -78,6 +78,41 @@ def test_every_checkpoint_of_verification_is_evaluated_and_the_best_kept(tmp_pat
     assert score.value == 0.05
 
 
+def test_a_run_that_goes_on_stays_in_the_folder_of_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    for words, states in ((["-e", "exp"], (1,)), (["-e", "exp/states-1.ckpt", "-a"], ())):
+        call = Invocation.parse([*words, "-d", "asv", "--feature_cache", "isolated"], {})
+        stock = Stock([0.3], states=states)
+        run_flow(call.completed(config=None, device="cpu"), stock)
+        assert {call.cache.folder for call in stock.calls} == {"exp/feature_cache"}
+        assert {call.home for call in stock.calls} == {"exp"}
+    assert not (tmp_path / "result").exists()
+    assert (exp / "score.json").is_file()
+    assert (exp / "checkpoints" / "states-1" / "score.json").is_file()
+    assert len(stock.calls) == 1, "the second run finds the checkpoint's score"
+
+
+@pytest.mark.parametrize("change", ["same", "file", "folder", "unrelated", "upstream"])
+def test_scores_of_an_upstream_that_has_changed_are_out_of_date(tmp_path, change):
+    model = tmp_path / "student"
+    model.mkdir()
+    (model / "model.safetensors").write_text("old")
+    ckpt = model / "model.safetensors" if change == "file" else model
+    words = ["-k", str(ckpt)]
+    run_flow(command(tmp_path, "er", *words), Stock(5 * [1.0], best=("dev-best.ckpt",)))
+    later = (2**31, 2**31)
+    if change in ("file", "folder"):
+        os.utime(model / "model.safetensors", later)
+    elif change == "unrelated":
+        os.utime(model, later)
+    again = command(tmp_path, "er", *words, "-a")
+    stock = Stock(5 * [2.0], best=("dev-best.ckpt",))
+    (score,) = run_flow(replace(again, upstream="v") if change == "upstream" else again, stock)
+    assert score.value == (1.0 if change in ("same", "unrelated") else 2.0)
+
+
 def test_five_folds_and_their_mean(tmp_path):
     stock = Stock([1.0, 2.0, 3.0, 4.0, 5.0], best=("dev-best.ckpt",))
     (score,) = run_flow(command(tmp_path, "er"), stock)
@@ -135,7 +170,7 @@ def test_the_best_learning_rate_on_the_development_split_counts(tmp_path):
     assert json.loads((folder / "score.json").read_text())["value"] == 0.4
     assert (folder / "test_predict.txt").read_text() == "0.4"
     assert not list(folder.glob("*.ckpt"))
-    assert "config.optimizer.lr=1e-4" in stock.calls[-1].override
+    assert "config.optimizer.lr=0.0001" in stock.calls[-1].override
 
     again = Stock([])
     run_flow(command(tmp_path, "sid", "--lr_sweep", "1e-2 1e-3 1e-4", "-a"), again)
