@@ -12,7 +12,7 @@ from espnet_kd.utils.files import write_json
 from s3prl_upstreams.tasks import Metric, Task
 
 DEV_FILE = "dev.json"
-"""Written there after a training: the best score on the development split."""
+"""Kept there while a head is trained: its best score on the development split so far."""
 SCORE_FILE = "score.json"
 """Written into the experiment folder after an evaluation."""
 
@@ -123,7 +123,7 @@ def save_scores(scores: list[RunScore], expdir: str, name: str = SCORE_FILE) -> 
 
 
 def keep_best_dev(scores: list[RunScore], expdir: str, resumed: bool) -> None:
-    """Write the scores of a training on dev, unless the part that it resumed was better."""
+    """Write the best scores on dev so far, unless the part that was resumed had a better one."""
     path = Path(expdir) / DEV_FILE
     if resumed and path.is_file():
         before = float(json.loads(path.read_text(encoding="utf-8"))["value"])
