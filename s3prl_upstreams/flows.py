@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.errors import CheckpointError, ConfigError, KDError
 from s3prl_upstreams.configs import read_yaml
 from s3prl_upstreams.describe_upstream import build_upstream, describe
 from s3prl_upstreams.invocation import Invocation
@@ -41,8 +41,8 @@ def run_flow(call: Invocation, run: Run) -> list[RunScore]:
     Returns:
         The scores of the task, which are also in ``score.json`` of the experiment folder.
     """
-    if call.home is None and call.past_exp is None:  # else the checkpoint says where that is
-        call = replace(call, home=str(call.folder))
+    if call.home is None:
+        call = replace(call, home=str(call.states))
     flow = call.task.flow if call.task is not None else "best"
     if call.rates and flow != "layers":  # which trains nothing
         return sweep_flow(call, run)
@@ -56,9 +56,8 @@ def sweep_flow(call: Invocation, run: Run) -> list[RunScore]:
         inner = replace(call.within(f"lr_{rate}"), rates=())
         scores = _earlier(call, inner.folder)
         if scores is None:
-            scores = run_flow(inner.with_override(f"config.optimizer.lr={rate}"), run)
-        chosen_by = [replace(scores[0], value=_dev_value(inner.folder, scores[0].value))]
-        found.append(chosen_by)
+            scores = run_flow(inner.with_override(f"config.optimizer.lr={float(rate)!r}"), run)
+        found.append([_chosen_by(call, inner.folder, scores[0])])
         folders.append((inner.folder, scores))
     _, (folder, scores) = _best(found, folders)
     kept = shutil.ignore_patterns("*.ckpt", "feature_cache", "events.*", "lr_*")
@@ -67,12 +66,30 @@ def sweep_flow(call: Invocation, run: Run) -> list[RunScore]:
     return _concluded(call, scores)
 
 
-def _dev_value(folder: Path, test: float) -> float:
-    """Return the mean score on the development splits of a run; of one without, the given one."""
-    values = [
-        json.loads(path.read_text(encoding="utf-8"))["value"] for path in folder.rglob(DEV_FILE)
-    ]
-    return sum(values) / len(values) if values else test
+def _chosen_by(call: Invocation, folder: Path, test: RunScore) -> RunScore:
+    """Return what a learning rate is compared by: the score on dev, the mean of it over folds.
+
+    Raises:
+        KDError: a training left none. (ASV has no dev split and is compared by its trials.)
+    """
+    if call.task is not None and call.task.flow == "checkpoints":
+        return test
+    parts = [folder / fold for fold in FOLDS if (folder / fold).is_dir()] or [folder]
+    found = [_read_dev(part / DEV_FILE, folder) for part in parts]
+    value = sum(float(record["value"]) for record in found) / len(found)
+    return replace(test, value=value, direction=found[0].get("direction", test.direction))
+
+
+def _read_dev(path: Path, folder: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise KDError(
+            f"{path} is missing: that training has never evaluated the development split, by which "
+            "the learning rate is chosen. Let config.runner.eval_dataloaders hold it and "
+            f"config.runner.eval_step be at most total_steps, remove {folder}, and give the "
+            "same command with -a"
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def best_flow(call: Invocation, run: Run) -> list[RunScore]:
@@ -85,7 +102,7 @@ def checkpoints_flow(call: Invocation, run: Run) -> list[RunScore]:
     """Train, then evaluate every kept checkpoint; the best one counts (ASV of SUPERB)."""
     run(replace(call, mode="train"))
     found = []
-    for path in saved_states(_folder_of_states(call)):
+    for path in saved_states(call.states):
         folder = call.folder / "checkpoints" / path.stem
         scores = _earlier(call, folder, path)
         if scores is None:
@@ -165,7 +182,7 @@ def best_checkpoint(call: Invocation) -> Path:
     Raises:
         CheckpointError: the run saved nothing.
     """
-    folder = _folder_of_states(call)
+    folder = call.states
     tasks = TASKS if call.task is None else (call.task,)
     names = dict.fromkeys([task.best for task in tasks if task.best])
     found = [folder / name for name in names if (folder / name).is_file()]
@@ -180,16 +197,8 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted(folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[-1]))
 
 
-def _folder_of_states(call: Invocation) -> Path:
-    if call.past_exp is None:
-        return call.folder
-    given = Path(call.past_exp)
-    return given if given.is_dir() else given.parent
-
-
 def _nothing_saved(call: Invocation) -> CheckpointError:
-    folder = _folder_of_states(call)
-    return CheckpointError(f"{folder} holds no checkpoint; did training reach save_step?")
+    return CheckpointError(f"{call.states} holds no checkpoint; did training reach save_step?")
 
 
 def _best(scores: list[list[RunScore]], things: list[T]) -> tuple[list[RunScore], T]:
@@ -205,14 +214,29 @@ def _earlier(
     path = folder / SCORE_FILE
     if not call.goes_on or not path.is_file():
         return None
-    if made_from is not None and made_from.stat().st_mtime > path.stat().st_mtime:
-        return None
     saved = json.loads(path.read_text(encoding="utf-8"))
     records = [saved, *saved.pop("more", [])]
     names = {field.name for field in fields(RunScore)}
     scores = [RunScore(**{k: v for k, v in record.items() if k in names}) for record in records]
-    same = all(score.upstream_ckpt == (call.ckpt or "") for score in scores)
-    return scores if same else None
+    same = all(_of_same_upstream(call, score) for score in scores)
+    used = [Path(score.upstream_ckpt) for score in scores if score.upstream_ckpt]
+    used += [made_from] if made_from is not None else []
+    return scores if same and not _any_newer(used, path) else None
+
+
+def _of_same_upstream(call: Invocation, score: RunScore) -> bool:
+    """Whether a score is of the command's upstream, which -e without -u or -k leaves open."""
+    pairs = ((call.upstream, score.upstream), (call.ckpt, score.upstream_ckpt))
+    left = call.past_exp is not None
+    return all((left and now is None) or (now or "") == before for now, before in pairs)
+
+
+def _any_newer(places: list[Path], than: Path) -> bool:
+    """Whether a file, or one directly in a folder, was written after another; a URL was not."""
+    inside = [file for place in places if place.is_dir() for file in place.iterdir()]
+    files = [path for path in (*places, *inside) if path.is_file()]
+    written = than.stat().st_mtime
+    return any(file.stat().st_mtime > written for file in files)
 
 
 def _chosen_fold(call: Invocation) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from espnet_kd.errors import ConfigError
 from s3prl_upstreams.cache.options import HELP as CACHE_HELP
 from s3prl_upstreams.cache.options import CacheOptions, add_cache_options, take_cache_options
 from s3prl_upstreams.tasks import Task, find_task
@@ -21,6 +23,7 @@ options of this wrapper (all others are S3PRL's own, see below):
   --superb_variant NAME    lay conf/superb/NAME/TASK.yaml over the defaults (armhubert: the authors'
                            schedules, SID learning rate x 10)
   --lr_sweep "RATE ..."    train with each learning rate; the best on the development split counts
+                           (of SD its frame accuracy there, as S3PRL writes DER's input for test)
                            (ASV, which has none: on its trials, as its checkpoints do)
   --data DIR               folder in which the corpus of the task is looked for
   --upstream_dtype TYPE    bfloat16: our upstreams compute in half precision (repeat it with -e)
@@ -94,12 +97,15 @@ class Invocation:
         ``torchrun`` passes the local rank in the environment and ``torch.distributed.launch`` as
         ``--local-rank``; S3PRL knows only ``--local_rank``. Relative paths of checkpoints become
         absolute because S3PRL stores them in its own checkpoints.
+
+        Raises:
+            ConfigError: a learning rate or an option of the cache that cannot be.
         """
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         for name, flags in _FLAGS.items():
             parser.add_argument(*flags, dest=name)
         parser.add_argument("--superb_variant", dest="variant")
-        parser.add_argument("--lr_sweep", dest="rates", type=lambda text: tuple(text.split()))
+        parser.add_argument("--lr_sweep", dest="rates")
         parser.add_argument("--data")
         parser.add_argument("--upstream_dtype", dest="dtype")
         add_cache_options(parser)
@@ -109,7 +115,7 @@ class Invocation:
         known, rest = parser.parse_known_args(list(argv))
         cache = take_cache_options(known)
         values = vars(known)
-        values["rates"] = values["rates"] or ()
+        values["rates"] = () if values["rates"] is None else parse_rates(values["rates"])
         for name in _PATHS:
             values[name] = _absolute(values[name])
         task = find_task(values["downstream"])
@@ -138,8 +144,8 @@ class Invocation:
         done = replace(self, device=self.device or device, config=self.config or config)
         if self.expname is None and self.expdir is None and self.past_exp is None:
             done = replace(done, expname=f"{self.upstream}_{self.downstream}")
-        if done.past_exp is None:  # else the checkpoint says where the experiment is
-            done = replace(done, cache=done.cache.in_experiment(done.folder))
+        if done.past_exp is None or done.mode is None:  # else S3PRL knows it from the checkpoint
+            done = replace(done, cache=done.cache.in_experiment(done.states))
         return done
 
     def evaluation(self, checkpoint: Path) -> Invocation:
@@ -157,8 +163,18 @@ class Invocation:
 
     @property
     def folder(self) -> Path:
-        """Experiment folder as S3PRL will see it (before a checkpoint overrules it)."""
+        """Experiment folder; of a run that goes on, and names no other, its checkpoint's."""
+        if self.expdir is None and self.expname is None and self.past_exp is not None:
+            return self.states
         return Path(self.expdir or f"result/downstream/{self.expname}")
+
+    @property
+    def states(self) -> Path:
+        """Folder of the checkpoints."""
+        if self.past_exp is None:
+            return self.folder
+        given = Path(self.past_exp)
+        return given if given.is_dir() else given.parent
 
     @property
     def goes_on(self) -> bool:
@@ -170,6 +186,28 @@ class Invocation:
         """Whether configuration and arguments come from an earlier checkpoint."""
         saved = any(self.folder.glob("states-*.ckpt"))
         return self.past_exp is not None or (saved and self.goes_on)
+
+
+def parse_rates(text: str) -> tuple[str, ...]:
+    """Read learning rates with spaces or commas between; each keeps its spelling, for folders.
+
+    Raises:
+        ConfigError: there is none, or one that is not a finite number above 0.
+    """
+    rates = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    problems = [f"{rate}: not a number above 0" for rate in rates if not _is_rate(rate)]
+    if not rates:
+        problems = ["no learning rate"]
+    if problems:
+        raise ConfigError('--lr_sweep, such as "1e-3 1e-4"', problems)
+    return rates
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _absolute(path: str | None) -> str | None:

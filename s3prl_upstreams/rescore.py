@@ -30,11 +30,13 @@ GROUND_TRUTH = {"dev": "groundtruth_quesst14_dev", "test": "groundtruth_quesst14
 def rescore(task: Task, args: Namespace, config: Config, book: ScoreBook) -> None:
     """Score what an evaluation wrote, where S3PRL itself does not, and add it to the book.
 
+    A split of which S3PRL writes nothing that could be scored (SD: all but ``test``) is left alone.
+
     Raises:
         DataDirError: the reference is missing, or differs from what was evaluated.
     """
     scorer = SCORERS.get(task.name)
-    if scorer is not None:
+    if scorer is not None and task.metrics_of(args.evaluate_split) == task.metrics:
         value = scorer(args, config["downstream_expert"])
         book.add(f"{task.downstream}/{args.evaluate_split}-{task.metrics[0].key}", value)
 

@@ -12,10 +12,10 @@ import importlib
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +36,7 @@ from s3prl_upstreams.loaders import refuse_empty_loaders
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.rescore import rescore
-from s3prl_upstreams.scores import RunScore, ScoreBook, keep_best_dev, save_scores
+from s3prl_upstreams.scores import DEV_FILE, RunScore, ScoreBook, keep_best_dev, save_scores
 from s3prl_upstreams.tasks import Task, task_of
 
 Config = dict[str, Any]
@@ -71,6 +71,8 @@ def _check(call: Invocation) -> None:
         problems.append("several processes: give -m train, then -m evaluate in a single one")
     if call.rates and (call.mode is not None or call.task is None):
         problems.append("--lr_sweep is for a command without -m on one of SUPERB's tasks")
+    if call.rates and call.past_exp is not None:
+        problems.append("--lr_sweep trains anew with each rate; it does not go with -e")
     if call.variant is not None and (call.config is not None or call.past_exp is not None):
         problems.append("--superb_variant changes our default file; it does not go with -c or -e")
     if problems:
@@ -113,7 +115,16 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     def settle() -> tuple[Namespace, Config, list[str]]:
         args, config, files = get_args()
         settled.append((args, config, settle_run(args, config, call)))
+        _forget_dev(args)
         return args, config, files
+
+    def scored(args: Namespace, task: Task | None) -> list[RunScore]:
+        return [replace(score, features=cache.features) for score in book.scores(args, task)]
+
+    def keep_dev() -> None:
+        args, _, task = settled[0]
+        if args.mode == "train" and (scores := scored(args, task)):
+            keep_best_dev(scores, args.expdir, resumed=bool(args.past_exp))
 
     # Once more: whoever used torch's safe_globals context since took the permission away again.
     mends.report([mends.allow_namespace()])
@@ -124,6 +135,7 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
         _attribute(stock, "get_downstream_args", settle),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
         feature_cache(runner.Runner, call.cache) as cache,
+        _attribute(runner.Runner, "evaluate", _keeping_dev(runner.Runner.evaluate, keep_dev)),
         _attribute(hub, "OPTIONS", {} if call.dtype is None else {"dtype": call.dtype}),
         _attribute(runner, "SummaryWriter", book.writer(runner.SummaryWriter)),
         _attribute(sys, "argv", ["run_downstream.py", *call.argv()]),
@@ -132,8 +144,25 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     args, config, task = settled[0]
     if task is not None and args.mode == "evaluate":
         rescore(task, args, config, book)
-    scores = [replace(score, features=cache.features) for score in book.scores(args, task)]
-    return _report(scores, args)
+    return _report(scored(args, task), args)
+
+
+def _forget_dev(args: Namespace) -> None:
+    """A training from the first step on has nothing to do with an earlier one's best score."""
+    if args.mode == "train" and not args.past_exp:
+        (Path(args.expdir) / DEV_FILE).unlink(missing_ok=True)
+
+
+def _keeping_dev(evaluate: Callable[..., Any], keep: Callable[[], None]) -> Callable[..., Any]:
+    """Wrap ``Runner.evaluate``: a training that is killed later has kept the score all the same."""
+
+    @wraps(evaluate)
+    def evaluated(runner: Any, *args: Any, **kwargs: Any) -> Any:
+        names = evaluate(runner, *args, **kwargs)
+        keep()
+        return names
+
+    return evaluated
 
 
 def settle_run(args: Namespace, config: Config, call: Invocation) -> Task | None:
@@ -166,8 +195,6 @@ def _report(scores: list[RunScore], args: Namespace) -> list[RunScore]:
         print(f"[espnet_kd] {score.line()}")
     if scores and args.mode == "evaluate":
         print(f"[espnet_kd] written to {save_scores(scores, args.expdir)}")
-    elif scores:
-        keep_best_dev(scores, args.expdir, resumed=bool(args.past_exp))
     return scores
 
 

@@ -12,7 +12,7 @@ from espnet_kd.utils.files import write_json
 from s3prl_upstreams.tasks import Metric, Task
 
 DEV_FILE = "dev.json"
-"""Written there after a training: the best score on the development split."""
+"""Kept there while a head is trained: its best score on the development split so far."""
 SCORE_FILE = "score.json"
 """Written into the experiment folder after an evaluation."""
 
@@ -92,7 +92,8 @@ class ScoreBook:
             found = [(tag, value, "", "", split) for tag, value in self._logged(split)]
         if task is not None:
             where = split if evaluated else task.dev
-            found = [row for m in task.metrics for row in self._of_metric(m, where, evaluated)]
+            metrics = task.metrics_of(where)
+            found = [row for m in metrics for row in self._of_metric(m, where, evaluated)]
         name = task.name if task is not None else args.downstream
         source = (checkpoint, str(args.upstream), str(args.upstream_ckpt or ""))
         return [RunScore(name, *numbers, *source) for numbers in found]
@@ -122,7 +123,7 @@ def save_scores(scores: list[RunScore], expdir: str, name: str = SCORE_FILE) -> 
 
 
 def keep_best_dev(scores: list[RunScore], expdir: str, resumed: bool) -> None:
-    """Write the scores of a training on dev, unless the part that it resumed was better."""
+    """Write the best scores on dev so far, unless the part that was resumed had a better one."""
     path = Path(expdir) / DEV_FILE
     if resumed and path.is_file():
         before = float(json.loads(path.read_text(encoding="utf-8"))["value"])

@@ -55,10 +55,17 @@ class Task:
     flow: str = "best"
     """What a command without ``-m`` does, see :mod:`s3prl_upstreams.flows`."""
 
+    dev_metrics: tuple[Metric, ...] = ()
+    """What S3PRL itself logs where the scores exist for ``test`` alone; empty = ``metrics``."""
+
     @property
     def config(self) -> str:
         """Name of the file in ``conf/superb``."""
         return self.name.lower()
+
+    def metrics_of(self, split: str) -> tuple[Metric, ...]:
+        """Return the scores that a split has."""
+        return self.metrics if split == self.test else self.dev_metrics or self.metrics
 
 
 _ACCURACY = Metric("accuracy", "acc", "higher")
@@ -88,6 +95,9 @@ TASKS: tuple[Task, ...] = (
         "diarization",
         (Metric("DER", "scored-der", "lower", scale=1.0),),
         best="best-states-dev.ckpt",
+        # S3PRL writes what DER is counted from for the test split only, and keeps its best
+        # checkpoint by this.
+        dev_metrics=(Metric("frame accuracy", "acc", "higher"),),
     ),
     Task("IC", "fluent_commands", (_ACCURACY,)),
     Task(

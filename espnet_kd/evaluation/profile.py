@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.macs import macs_summary, superb_macs
@@ -39,7 +43,8 @@ def profile(
     Returns:
         ``{"model", "parameters", "macs", "superb_macs"?, "time"?, "memory"?}``.
     """
-    _check(seconds=seconds, batch=batch, threads=threads, runs=runs)
+    sizes = {"seconds": seconds, "batch": batch, "threads": threads, "runs": runs}
+    _check(sizes, device, timing)
     encoder = find_model(model)
     if round(seconds * encoder.config.sample_rate) < encoder.min_samples:
         raise ConfigError("profile", [f"seconds: {seconds} is too short for one frame"])
@@ -121,7 +126,26 @@ def _memory_rows(memory: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("peak memory", f"{peak:.0f} MiB ({before:.0f} before the pass)")]
 
 
-def _check(**values: float) -> None:
-    problems = [f"{key}: {value} must be positive" for key, value in values.items() if value <= 0]
+def _check(sizes: Mapping[str, float], device: str, timing: bool) -> None:
+    problems = [
+        f"{key}: {value} must be a positive number"
+        for key, value in sizes.items()
+        if not 0 < value < math.inf  # NaN is not either
+    ]
+    if problem := _device_problem(device, timing):
+        problems.append(f"device: {problem}")
     if problems:
         raise ConfigError("profile", problems)
+
+
+def _device_problem(device: str, used: bool) -> str:
+    """Say why nothing can be measured on a device; empty if it can be, or need not be."""
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device, re.ASCII)
+    if match is None:
+        return f"{device!r} is neither cpu nor cuda"
+    if device == "cpu" or not used:
+        return ""
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(match[1] or 0) < there:
+        return ""
+    return f"{device} is not there, torch finds {there} GPU(s); choose cpu, or --no_timing"

@@ -43,7 +43,6 @@ def write_report(
         file name to path of what was written.
     """
     further = dict(figures or {})
-    out.mkdir(parents=True, exist_ok=True)
     systems = group(runs)
     drawn: dict[str, Path] = {}
     panels = tradeoff_panels(systems)

@@ -16,7 +16,8 @@ def with_costs(model: Model, place: str) -> Model:
     """Fill in parameters and MACs, and the real-time factor if ``place`` has one.
 
     MACs are the flop counter's over the leaderboard's 32 utterances, without the extras that the
-    leaderboard's tool adds for torch's own attention function (0.2 % of HuBERT Base).
+    leaderboard's tool adds for torch's own attention function (0.2 % of HuBERT Base): students'
+    own attention modules, such as ours, never had them, see ``espnet_kd/evaluation/macs.py``.
 
     Args:
         model: a row.

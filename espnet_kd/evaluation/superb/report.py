@@ -39,7 +39,6 @@ def write_superb_report(
     Returns:
         what was written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     figures = {}
     for name in SCORES:
         panels = tradeoff_panels(models, name)

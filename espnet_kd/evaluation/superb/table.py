@@ -23,7 +23,9 @@ NOTE = (
     "eleven numbers (errors as 100 − error, MTWV in per cent). superb_s: the leaderboard's score, "
     "0 for filter banks. rank: mean position over the ten tasks among the models of this table, "
     "1 would be the best in each; it changes with the models shown. Parameters in millions; MACs "
-    "in 1e9 over the leaderboard's 32 utterances."
+    "in 1e9 over the leaderboard's 32 utterances. The leaderboard's tool adds about 0.2 % for "
+    "torch's own attention function: published rows of HuBERT and WavLM have it, those of students "
+    "with attention of their own (ARMHuBERT, MaskHuBERT, STaRHuBERT) and rows counted here do not."
 )
 COST_HEADS = {"parameters": "Parameters (M)", "macs": "MACs (G)", "rtf": "RTF (CPU)"}
 

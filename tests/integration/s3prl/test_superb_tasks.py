@@ -103,6 +103,56 @@ def test_cached_features_give_the_same_score(task, probes, superb, layer_norm_st
     assert computed[2] == probes < computed[1] < computed[0]
 
 
+def test_diarisation_on_its_development_split(superb, student, capsys):
+    """A sweep asks dev, not the test set; S3PRL writes nothing for dev that DER is counted from."""
+    (score,) = run([*command("SD", student, superb), "--lr_sweep", "1e-3,1e-4"])
+    assert (score.metric, score.split) == ("DER", "test")
+    dev = {
+        path.parent.name: json.loads(path.read_text()) for path in Path("exp").glob("*/dev.json")
+    }
+    assert {(found["metric"], found["split"]) for found in dev.values()} == {
+        ("frame accuracy", "dev")
+    }
+    best = max(("lr_1e-3", "lr_1e-4"), key=lambda rate: dev[rate]["value"])
+    assert score.checkpoint == f"exp/{best}/best-states-dev.ckpt"
+    (found,) = run(["-m", "evaluate", "-t", "dev", "-e", score.checkpoint])
+    assert found.metric == "frame accuracy"
+    assert found.value == pytest.approx(dev[best]["value"])
+
+
+def test_a_killed_training_keeps_its_best_score_on_dev(superb, student, monkeypatch):
+    from s3prl.downstream.fluent_commands import expert
+
+    log, accuracies = (
+        expert.DownstreamExpert.log_records,
+        iter([0.5, 0.9, None, 0.2, 0.3, 0.1, 0.1]),
+    )
+
+    def logged(self, mode, records, **rest):
+        if mode == "dev":
+            accuracy = next(accuracies)
+            if accuracy is None:
+                raise KeyboardInterrupt
+            records["acc"] = [accuracy]
+        return log(self, mode, records=records, **rest)
+
+    def kept():
+        return json.loads(Path("exp/dev.json").read_text())["value"]
+
+    monkeypatch.setattr(expert.DownstreamExpert, "log_records", logged)
+    words = ["-m", "train", *command("IC", student, superb)]
+    words[-1] += ",,config.runner.eval_dataloaders=['dev'],,config.runner.eval_step=1"
+    words[-1] += ",,config.runner.save_step=1"
+    with pytest.raises(KeyboardInterrupt):
+        run(words)
+    assert kept() == pytest.approx(90.0)
+    run([*words, "-a"])
+    assert kept() == pytest.approx(90.0), "two further evaluations were worse"
+    words[-1] += ",,config.runner.total_steps=2"
+    run(words)
+    assert kept() == pytest.approx(10.0), "another training"
+
+
 def test_asr_with_a_language_model(superb, student, tmp_path):
     """LibriSpeech's 4-gram in small: decoding by flashlight, into files of its own."""
     pytest.importorskip("flashlight.lib.text.decoder")

@@ -113,6 +113,22 @@ def test_impossible_sizes_are_reported_together() -> None:
         profile.profile("armhubert", seconds=0.01)
 
 
+def test_numbers_and_devices_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    wrong = {
+        "--seconds=nan": "seconds: nan must be",
+        "--seconds=inf": "seconds: inf must be",
+        "--device=foo": "device: 'foo' is neither cpu nor cuda",
+        "--device=cuda": r"cuda is not there, torch finds 0 GPU\(s\)",
+        "--device=cuda:9": "cuda:9 is not there",
+    }
+    for option, said in wrong.items():
+        with pytest.raises(SystemExit, match=said):
+            command.main(["--architecture", "armhubert_s", option])
+    counted = profile.profile("armhubert_s", device="cuda", timing=False)
+    assert counted["macs"]["total"] > 0, "counting needs no GPU"
+
+
 def test_command(
     tmp_path: Path,
     tiny: SpeechEncoder,

@@ -56,6 +56,7 @@ def test_everything_at_once(tmp_path, results, runs, capsys) -> None:
     assert "<tiny>" not in page
     assert len(re.findall(r'src="data:image/png;base64,[\w+/=]{1000,}"', page)) == 2
     assert "mean position over the ten tasks" in page
+    assert "rows counted here do not" in page, "MACs follow two rules"
     assert f"<code>{runs}/er/fold3/score.json</code>" in page
     for name in ("superb_s.png", "overall.png"):
         assert colours(out / name) > 50
@@ -127,6 +128,14 @@ def test_wrong_words(tmp_path, results, capsys) -> None:
     assert "no row DPHubert2" in refused(capsys, results, "--published", "DPHubert2")
     assert "cannot read" in refused(capsys, tmp_path / "gone.json")
     assert "small is there 2 times" in refused(capsys, results, results)
+
+
+def test_a_report_that_cannot_be_written(tmp_path, results, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert command.main([str(results), "--out", str(tmp_path / "file" / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert str(tmp_path / "file" / "out") in said
 
 
 def test_names_of_published_rows_are_taken(tmp_path, capsys) -> None:

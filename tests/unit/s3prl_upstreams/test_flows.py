@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.errors import CheckpointError, ConfigError, KDError
 from s3prl_upstreams import flows
 from s3prl_upstreams.flows import best_checkpoint, run_flow, saved_states
 from s3prl_upstreams.invocation import Invocation
@@ -20,8 +20,8 @@ from s3prl_upstreams.scores import RunScore, save_scores
 class Stock:
     """Writes the checkpoints of a training, and gives each evaluation the next value."""
 
-    def __init__(self, values, states=(), best=()):
-        self.values = list(values)
+    def __init__(self, values, states=(), best=(), direction="higher"):
+        self.values, self.direction = list(values), direction
         self.states, self.best = states, best
         self.calls = []
 
@@ -32,7 +32,7 @@ class Stock:
             for name in [*(f"states-{step}.ckpt" for step in self.states), *self.best]:
                 (call.folder / name).touch()
             return []
-        direction = "lower" if call.task.name == "ASV" else "higher"
+        direction = "lower" if call.task.name == "ASV" else self.direction
         score = RunScore(
             call.task.name, "x", self.values.pop(0), "", direction, call.split or "test",
             call.past_exp or "", "u", call.ckpt or "",
@@ -76,6 +76,41 @@ def test_every_checkpoint_of_verification_is_evaluated_and_the_best_kept(tmp_pat
     (score,) = run_flow(command(tmp_path, "asv", "-a"), again)
     assert [call.mode for call in again.calls] == ["train", "evaluate"]
     assert score.value == 0.05
+
+
+def test_a_run_that_goes_on_stays_in_the_folder_of_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    for words, states in ((["-e", "exp"], (1,)), (["-e", "exp/states-1.ckpt", "-a"], ())):
+        call = Invocation.parse([*words, "-d", "asv", "--feature_cache", "isolated"], {})
+        stock = Stock([0.3], states=states)
+        run_flow(call.completed(config=None, device="cpu"), stock)
+        assert {call.cache.folder for call in stock.calls} == {"exp/feature_cache"}
+        assert {call.home for call in stock.calls} == {"exp"}
+    assert not (tmp_path / "result").exists()
+    assert (exp / "score.json").is_file()
+    assert (exp / "checkpoints" / "states-1" / "score.json").is_file()
+    assert len(stock.calls) == 1, "the second run finds the checkpoint's score"
+
+
+@pytest.mark.parametrize("change", ["same", "file", "folder", "unrelated", "upstream"])
+def test_scores_of_an_upstream_that_has_changed_are_out_of_date(tmp_path, change):
+    model = tmp_path / "student"
+    model.mkdir()
+    (model / "model.safetensors").write_text("old")
+    ckpt = model / "model.safetensors" if change == "file" else model
+    words = ["-k", str(ckpt)]
+    run_flow(command(tmp_path, "er", *words), Stock(5 * [1.0], best=("dev-best.ckpt",)))
+    later = (2**31, 2**31)
+    if change in ("file", "folder"):
+        os.utime(model / "model.safetensors", later)
+    elif change == "unrelated":
+        os.utime(model, later)
+    again = command(tmp_path, "er", *words, "-a")
+    stock = Stock(5 * [2.0], best=("dev-best.ckpt",))
+    (score,) = run_flow(replace(again, upstream="v") if change == "upstream" else again, stock)
+    assert score.value == (1.0 if change in ("same", "unrelated") else 2.0)
 
 
 def test_five_folds_and_their_mean(tmp_path):
@@ -135,7 +170,7 @@ def test_the_best_learning_rate_on_the_development_split_counts(tmp_path):
     assert json.loads((folder / "score.json").read_text())["value"] == 0.4
     assert (folder / "test_predict.txt").read_text() == "0.4"
     assert not list(folder.glob("*.ckpt"))
-    assert "config.optimizer.lr=1e-4" in stock.calls[-1].override
+    assert "config.optimizer.lr=0.0001" in stock.calls[-1].override
 
     again = Stock([])
     run_flow(command(tmp_path, "sid", "--lr_sweep", "1e-2 1e-3 1e-4", "-a"), again)
@@ -146,6 +181,44 @@ def test_without_a_development_split_the_trials_decide(tmp_path):
     stock = Stock([0.3, 0.1], states=(1,))
     (score,) = run_flow(command(tmp_path, "asv", "--lr_sweep", "1e-3 1e-4"), stock)
     assert score.value == 0.1
+
+
+def test_diarisation_is_chosen_by_its_frame_accuracy_on_dev(tmp_path):
+    """Higher is better there, lower in DER, and the test set must not be asked."""
+    accuracy, errors = iter([0.5, 0.9, 0.7]), [10.0, 30.0, 20.0]
+    stock = Stock(errors, best=("best-states-dev.ckpt",), direction="lower")
+
+    def run(call):
+        scores = stock(call)
+        if call.mode == "train":
+            record = {"value": next(accuracy), "direction": "higher"}
+            (call.folder / "dev.json").write_text(json.dumps(record))
+        return scores
+
+    (score,) = run_flow(command(tmp_path, "sd", "--lr_sweep", "1e-2 1e-3 1e-4"), run)
+    assert (score.value, score.direction) == (30.0, "lower")
+
+
+@pytest.mark.parametrize(("task", "where"), [("sd", "lr_1e-3"), ("er", "lr_1e-3/fold1")])
+def test_a_learning_rate_is_never_chosen_by_the_test_set(tmp_path, task, where):
+    stock = Stock([0.5] * 10, states=(1,))
+    with pytest.raises(KDError, match=rf"{where}/dev.json is missing: .* with -a"):
+        run_flow(command(tmp_path, task, "--lr_sweep", "1e-3 1e-4"), stock)
+    assert {"1e-4" in (call.override or "") for call in stock.calls} == {False}, "said at once"
+
+
+def test_folds_are_compared_by_the_mean_of_their_dev_scores(tmp_path):
+    dev = iter([0.1, 0.1, 0.1, 0.1, 0.9, *5 * [0.2]])
+    stock = Stock([*5 * [1.0], *5 * [2.0]], best=("dev-best.ckpt",))
+
+    def run(call):
+        scores = stock(call)
+        if call.mode == "train":
+            (call.folder / "dev.json").write_text(json.dumps({"value": next(dev)}))
+        return scores
+
+    (score,) = run_flow(command(tmp_path, "er", "--lr_sweep", "1e-3 1e-4"), run)
+    assert score.value == 1.0
 
 
 def test_a_layer_on_request(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from espnet_kd.errors import ConfigError
 from s3prl_upstreams.invocation import Invocation
 
 OVERRIDE = "config.runner.total_steps=3,,config.optimizer.lr=1e-3"
@@ -74,6 +75,31 @@ def test_defaults_that_work_here():
     assert (done.config, done.device, done.expname) == ("asr.yaml", "cpu", "armhubert_asr")
     given = Invocation.parse(["-c", "c", "--device", "cuda", "-p", "e"], {})
     assert given.completed(config="asr.yaml", device="cpu") == given
+
+
+def test_the_folder_of_a_run_that_goes_on(tmp_path):
+    states = tmp_path / "states-5.ckpt"
+    for given in (tmp_path, states):
+        assert Invocation.parse(["-e", str(given)], {}).folder == tmp_path
+        assert Invocation.parse(["-e", str(given), "-p", "other"], {}).folder == Path("other")
+    call = Invocation.parse(["-e", str(states), "--feature_cache", "exact"], {})
+    cache = call.completed(config=None, device="cpu").cache
+    assert cache.folder == str(tmp_path / "feature_cache")
+    one = Invocation.parse(["-m", "train", "-e", str(states), "--feature_cache", "exact"], {})
+    assert one.completed(config=None, device="cpu").cache.folder is None, "S3PRL knows its folder"
+
+
+@pytest.mark.parametrize("text", ["1e-3 1e-4", "1e-3,1e-4", " 1e-3, 1e-4 ,", "1e-3 1e-4 1e-3"])
+def test_learning_rates(text):
+    assert Invocation.parse(["--lr_sweep", text], {}).rates == ("1e-3", "1e-4")
+
+
+@pytest.mark.parametrize(
+    "text", ["fast", "1e-3 0", "-1e-3", "nan", "1e-3,inf", "1e-3;1e-4", ",", ""]
+)
+def test_learning_rates_that_cannot_be(text):
+    with pytest.raises(ConfigError, match="--lr_sweep"):
+        Invocation.parse([f"--lr_sweep={text}"], {})
 
 
 def test_a_run_resumes_when_told_to_and_able_to(tmp_path):

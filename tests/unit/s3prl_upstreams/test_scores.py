@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from s3prl_upstreams.rescore import rescore
 from s3prl_upstreams.scores import ScoreBook, keep_best_dev, save_scores
 from s3prl_upstreams.tasks import find_task
 
@@ -79,6 +80,18 @@ def test_a_score_of_another_tool_counts_like_s3prls_own():
     book.add("diarization/test-scored-der", 10.0)
     (score,) = book.scores(arguments("diarization", "evaluate"), find_task("sd"))
     assert (score.metric, score.value) == ("DER", 10.0)
+
+
+def test_diarisation_has_der_on_the_test_split_only():
+    """On dev S3PRL's own accuracy counts, by which it keeps its best checkpoint."""
+    log = [("diarization/dev-acc", 0.5), ("diarization/dev-der", 0.1), ("diarization/dev-acc", 0.4)]
+    (score,) = book_of(*log).scores(arguments("diarization", "train"), find_task("sd"))
+    assert (score.metric, score.value, score.direction) == ("frame accuracy", 50.0, "higher")
+
+    book, asked = book_of(*log), arguments("diarization", "evaluate", "dev")
+    rescore(find_task("sd"), asked, {"downstream_expert": {}}, book)
+    (score,) = book.scores(asked, find_task("sd"))
+    assert (score.metric, score.value, score.split) == ("frame accuracy", 40.0, "dev")
 
 
 def test_the_best_development_score_of_all_parts_of_a_training_is_kept(tmp_path):
