@@ -9,6 +9,8 @@ from argparse import Namespace
 import pytest
 import torch
 
+from espnet_kd.errors import ConfigError
+from s3prl_upstreams import run_downstream
 from s3prl_upstreams.invocation import Invocation
 from s3prl_upstreams.preflight import option_problems
 
@@ -203,3 +205,16 @@ def test_states_that_a_resumed_run_takes_are_checked(tmp_path):
     (tmp_path / "exp" / "states-5.ckpt").write_bytes(b"PK\3\4 cut short")
     assert problem(*NEW, "-p", "exp", "-a").startswith("-a: checkpoint exp/states-5.ckpt")
     assert problems(*NEW, "-p", "exp") == []
+
+
+def test_all_problems_come_at_once_and_before_s3prl(monkeypatch, capsys):
+    def imported(quick):
+        raise AssertionError("S3PRL was imported")
+
+    monkeypatch.setattr(run_downstream, "_import_stock", imported)
+    words = ["-m", "train", "-u", "fbank", "-c", "nope.yaml", "-o", "nonsense", "-e", "nope.ckpt"]
+    with pytest.raises(ConfigError) as caught:
+        run_downstream.run(words)
+    assert len(caught.value.problems) == 3
+    assert run_downstream.main(words) == 1
+    assert "Traceback" not in capsys.readouterr().err
