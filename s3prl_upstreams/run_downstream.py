@@ -33,6 +33,7 @@ from s3prl_upstreams.describe_upstream import check_upstream
 from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
+from s3prl_upstreams.preflight import option_problems
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.rescore import rescore
@@ -75,6 +76,7 @@ def _check(call: Invocation) -> None:
         problems.append("--lr_sweep trains anew with each rate; it does not go with -e")
     if call.variant is not None and (call.config is not None or call.past_exp is not None):
         problems.append("--superb_variant changes our default file; it does not go with -c or -e")
+    problems += option_problems(call)
     if problems:
         raise ConfigError("run_downstream", problems)
 

@@ -1,0 +1,135 @@
+"""What S3PRL would trip over in ``-c``, ``-o``, ``-p`` and ``-e``, found before it is imported.
+
+S3PRL reads them after 20 s of imports and ends in a traceback of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_kd.errors import CheckpointError, ConfigError
+from s3prl_upstreams.configs import read_yaml
+from s3prl_upstreams.flows import saved_states
+from s3prl_upstreams.invocation import Invocation
+
+_PARTS: dict[str, type] = {"Args": Namespace, "Config": Mapping, "Downstream": Mapping}
+"""What S3PRL takes from a checkpoint of a downstream run; the rest of it is optional."""
+
+_KEY = re.compile(r"args\.[^.\s]+|config(\.[^.\s]+)+")
+"""Of a change by ``-o``; S3PRL drops one that begins otherwise without a word."""
+
+
+def option_problems(call: Invocation) -> list[str]:
+    """Return one sentence on each option whose file, folder or text S3PRL cannot use."""
+    call = call.completed(config=None, device="cpu")  # gives the experiment folder its name
+    found = [*_config_problems(call), *_override_problems(call), *_folder_problems(call)]
+    return found + _checkpoint_problems(call)
+
+
+def _config_problems(call: Invocation) -> list[str]:
+    if call.config is None:
+        return []
+    if not os.path.exists(call.config):
+        return [f"-c {call.config}: there is no such file; correct the path"]
+    try:
+        read_yaml(Path(call.config))
+    except ConfigError as error:
+        return [f"-c {call.config}: {_one_line(problem)}" for problem in error.problems]
+    except (ValueError, RecursionError) as error:  # such as a date that does not exist
+        return [f"-c {call.config}: cannot be read: {_one_line(error)}"]
+    return []
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _override_problems(call: Invocation) -> list[str]:
+    if call.override is None or call.override.lower() == "none":  # S3PRL's word for no change
+        return []
+    return [
+        f"-o: {part.strip()!r} {problem}"
+        for part in call.override.split(",,")
+        if (problem := _part_problem(part)) is not None
+    ]
+
+
+def _part_problem(part: str) -> str | None:
+    key, *values = part.split("=")
+    if not values:
+        return "has no =; write KEY=VALUE, with ,, between several"
+    if len(values) > 1:
+        return "has more than one =, and S3PRL splits at each; put such a value into a -c file"
+    if _KEY.fullmatch(key.strip()) is None:
+        return "must begin with config.NAME= or args.NAME=, such as config.optimizer.lr=1e-3"
+    return None
+
+
+def _folder_problems(call: Invocation) -> list[str]:
+    if call.past_exp is not None and call.expdir is None:
+        return []  # the checkpoint says where the experiment is
+    if call.expdir == "":
+        return ["-p: the name is empty; give a folder"]
+    # The nearest thing there, of which a broken link is one: S3PRL makes the folders below it.
+    folder = call.folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return [f"-p {call.folder}: {there} is not a folder; give -p another name"]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"-p {call.folder}: no permission to write in {there}; give -p another folder"]
+    return []
+
+
+def _checkpoint_problems(call: Invocation) -> list[str]:
+    option, given = "-e", call.past_exp
+    if call.goes_on and any(call.folder.glob("states-*.ckpt")):  # then S3PRL drops -e
+        option, given = "-a", str(call.folder)
+    if given is None:
+        return []
+    try:
+        _check_content(_resumed_file(Path(given)))
+    except CheckpointError as error:
+        return [f"{option}: {error}"]
+    return []
+
+
+def _resumed_file(given: Path) -> Path:
+    """Return the checkpoint that S3PRL chooses: the latest one of a folder."""
+    if not given.is_dir():
+        return given
+    try:
+        states = saved_states(given)
+    except ValueError as error:
+        problem = "a states-*.ckpt is not named by its step; rename it or name the file to use"
+        raise CheckpointError(f"{given}: {problem}") from error
+    if not states:
+        raise CheckpointError(f"{given} holds no states-*.ckpt; name a checkpoint in it")
+    return states[-1]
+
+
+def _check_content(path: Path) -> None:
+    content = _read_keys(path)
+    is_map = isinstance(content, Mapping)
+    missing = [n for n, kind in _PARTS.items() if not (is_map and isinstance(content.get(n), kind))]
+    if missing:
+        raise CheckpointError(
+            f"{path} is no checkpoint of a downstream run: it lacks {', '.join(missing)}; "
+            "name a states-*.ckpt or *-best.ckpt that S3PRL saved (-k takes the upstream's)"
+        )
+
+
+def _read_keys(path: Path) -> Any:
+    """Read a checkpoint safely, and leave weights on the disk where its format allows that."""
+    from torch.utils.serialization import config
+
+    from espnet_kd.checkpoints.unpickle import read_pickle
+
+    on_disk = path.is_file() and zipfile.is_zipfile(path)  # torch < 1.6 wrote plain pickles
+    with config.patch({"load.mmap": on_disk}):  # type: ignore[attr-defined]
+        return read_pickle(path)
