@@ -15,6 +15,7 @@ from typing import Any
 
 from espnet_kd.errors import CheckpointError, ConfigError
 from s3prl_upstreams.configs import read_yaml
+from s3prl_upstreams.damaged import is_whole
 from s3prl_upstreams.flows import saved_states
 from s3prl_upstreams.invocation import Invocation
 
@@ -93,14 +94,18 @@ def _checkpoint_problems(call: Invocation) -> list[str]:
     if given is None:
         return []
     try:
-        _check_content(_resumed_file(Path(given)))
+        if (path := _resumed_file(Path(given))) is not None:
+            _check_content(path)
     except CheckpointError as error:
         return [f"{option}: {error}"]
     return []
 
 
-def _resumed_file(given: Path) -> Path:
-    """Return the checkpoint that S3PRL chooses: the latest one of a folder."""
+def _resumed_file(given: Path) -> Path | None:
+    """Return the checkpoint that will be taken: the latest whole one of a folder.
+
+    None = all are cut off, of which damaged.py tells more.
+    """
     if not given.is_dir():
         return given
     try:
@@ -110,7 +115,7 @@ def _resumed_file(given: Path) -> Path:
         raise CheckpointError(f"{given}: {problem}") from error
     if not states:
         raise CheckpointError(f"{given} holds no states-*.ckpt; name a checkpoint in it")
-    return states[-1]
+    return next(filter(is_whole, reversed(states)), None)
 
 
 def _check_content(path: Path) -> None:
