@@ -35,12 +35,14 @@ def write_model(
     ``model_type`` says what model it is, ``block`` names its configuration's part of the file.
 
     Raises:
+        CheckpointError: a model of another kind is there.
         KDError: the disk is full or the folder not writable.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(path)
+    refuse_foreign_model(folder, model_type)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     # Both files are complete on the disk before the first one replaces its predecessor.
     with (
@@ -58,6 +60,30 @@ def write_model(
             block: dict(config),
         }
         write_json(new_config, document)
+
+
+def refuse_foreign_model(folder: Path, model_type: str) -> None:
+    """See that a model to be written to ``folder`` replaces none of another kind.
+
+    Files have the same names in all kinds, so that nothing else would stop it.
+
+    Raises:
+        CheckpointError: ``config.json`` is there and not of a ``model_type`` model.
+    """
+    file = folder / CONFIG_FILE
+    try:
+        if not file.is_file():
+            return
+        found = read_json(file).get("model_type")
+    except OSError:  # a folder that cannot be entered; writing says so
+        return
+    except CheckpointError:
+        found = "damaged or unknown"
+    if found != model_type:
+        raise CheckpointError(
+            f"{folder} holds another model ({CONFIG_FILE}: {short(found)}), which one of type "
+            f"{model_type} would replace; choose a new folder, or move it away"
+        )
 
 
 def read_model(

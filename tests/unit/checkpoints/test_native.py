@@ -51,6 +51,15 @@ def test_every_door_opens_the_same_model(saved: Path) -> None:
         foreign.same_outputs(loaded, model)
 
 
+@pytest.mark.parametrize("model_type", ["whisper", "espnet_kd_quantizer", None])
+def test_a_model_of_another_kind_is_never_replaced(saved: Path, model_type: str | None) -> None:
+    _edit(saved / "config.json", lambda d: d.update(model_type=model_type))
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(CheckpointError, match=r"my_model holds another model.*new folder"):
+        save_native(tiny("armhubert"), saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
 def test_half_precision_models_come_back_in_float32(tmp_path: Path) -> None:
     tiny("armhubert").half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_model(tmp_path).parameters()} == {torch.float32}
