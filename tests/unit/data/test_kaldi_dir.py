@@ -148,6 +148,22 @@ def test_fix_refuses_to_overwrite_and_to_write_nothing(folder, tmp_path):
         fix_kaldi_dir(folder, tmp_path / "fixed")
 
 
+@pytest.mark.parametrize("name", ["wav.scp", "text", "segments"])
+def test_fix_never_overwrites_other_data(folder, tmp_path, name):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / name).write_text("u0 mine\n")
+    with pytest.raises(DataDirError, match=f"other holds data already .{name}.*new folder"):
+        fix_kaldi_dir(folder, other)
+    assert {path.name: path.read_text() for path in other.iterdir()} == {name: "u0 mine\n"}
+
+
+def test_fix_makes_its_own_copy_anew(folder, tmp_path):
+    for _ in range(2):
+        fix_kaldi_dir(folder, tmp_path / "fixed")
+    assert check_kaldi_dir(tmp_path / "fixed") == []
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=80))
 def test_random_bytes_raise_nothing_else(folder, data):
