@@ -36,7 +36,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
-        raise KDError(_write_failure(target, error)) from error
+        raise KDError(write_failure(target, error)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Iterable[str]) -> I
         temporary.chmod(0o777 & ~_umask())
         _take_place(temporary, target)
     except OSError as error:
-        raise KDError(_write_failure(target, error)) from error
+        raise KDError(write_failure(target, error)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -130,7 +130,8 @@ def _umask() -> int:
     return current
 
 
-def _write_failure(target: Path, error: OSError) -> str:
+def write_failure(target: Path, error: OSError) -> str:
+    """One sentence on why ``target`` cannot be written, and what to do."""
     try:
         free = f"{shutil.disk_usage(target.parent).free:,} bytes free there"
     except OSError:
