@@ -108,6 +108,21 @@ def _take_place(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def probe_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder and write to it, before work whose results are to go there.
+
+    Raises:
+        KDError: it cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"x")
+    except OSError as error:
+        raise KDError(write_failure(folder, error)) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:

@@ -87,3 +87,19 @@ def test_bad_options_are_one_message(vectors, tmp_path, capsys, options, message
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/no/such", "other"])
+def test_the_folder_is_looked_at_before_the_training(vectors, tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "whisper"}')
+
+    def train(*_):
+        pytest.fail("the training began")
+
+    monkeypatch.setattr(quantizer_training, "train_kmeans", train)
+    assert main(["--embeddings", vectors, "--out", str(tmp_path / name)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "holds another model" in error if name == "other" else "cannot write" in error
