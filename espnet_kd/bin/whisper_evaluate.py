@@ -63,12 +63,14 @@ def _run(args: argparse.Namespace) -> None:
     import torch
     from transformers.utils import logging as transformers_logging
 
+    from espnet_kd.bin.processes import check_device
     from espnet_kd.evaluation.drafting import compare_drafted
     from espnet_kd.evaluation.whisper_runs import DataSet, evaluate, file_stem
     from espnet_kd.utils.files import write_json, write_text
     from espnet_kd.whisper.load import load_whisper
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
+    check_device(args.device)
     plan = _plan(args)
     sets = [DataSet.of(folder, args.dataset_id) for folder in args.data]
     _refuse_clashes(args.models, sets)

@@ -87,6 +87,7 @@ def _run(args: argparse.Namespace) -> None:
     # Here, so that --help does not wait for torch.
     from transformers.utils import logging as transformers_logging
 
+    from espnet_kd.bin.processes import check_device
     from espnet_kd.errors import ConfigError
     from espnet_kd.filtering.run import (
         apply_limits,
@@ -97,6 +98,7 @@ def _run(args: argparse.Namespace) -> None:
     from espnet_kd.filtering.summary import summary_table
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
+    check_device(args.device)
     plan = _plan(args)
     if args.evaluate and not (plan.measures or plan.limits):
         raise ConfigError("filter", ["--evaluate needs --measures (see --list)"])

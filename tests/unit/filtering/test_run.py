@@ -248,3 +248,9 @@ def test_all_problems_of_the_measures_at_once(folder, tmp_path):
     with pytest.raises(ConfigError) as caught:
         score_folders([folder], tmp_path, plan(Limit("nnll", 1), Limit("agreement", 1)))
     assert len(caught.value.problems) == 2
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_read(tmp_path, capsys):
+    command = ("--labels", tmp_path / "none", "--out", tmp_path / "out")
+    assert run(*command, "--device", "cuda:99") == 1
+    assert "error: --device cuda:99, but torch sees" in capsys.readouterr().err
