@@ -99,6 +99,7 @@ def _run(args: argparse.Namespace) -> None:
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
     check_device(args.device)
+    _refuse_labels_as_target(args)
     plan = _plan(args)
     if args.evaluate and not (plan.measures or plan.limits):
         raise ConfigError("filter", ["--evaluate needs --measures (see --list)"])
@@ -111,6 +112,21 @@ def _run(args: argparse.Namespace) -> None:
     print(summary_table(summary))
     write_decisions(args.out, scored, decisions, summary)
     print(f"wrote {args.out}/kept, {args.out}/dropped and {args.out}/decisions.jsonl")
+
+
+def _refuse_labels_as_target(args: argparse.Namespace) -> None:
+    """What is read must not be replaced: files of both have the same names."""
+    from espnet_kd.errors import ConfigError
+    from espnet_kd.filtering.run import DROPPED, KEPT
+
+    written = {place.resolve() for place in (args.out, args.out / KEPT, args.out / DROPPED)}
+    problems = [
+        f"--out {args.out} would overwrite the labels in {folder}; choose another folder"
+        for folder in args.labels
+        if folder.resolve() in written
+    ]
+    if problems:
+        raise ConfigError("filter", problems)
 
 
 def _evaluate(scored: Scored, truth: dict[str, float | None], out: Path) -> None:

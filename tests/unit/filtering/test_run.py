@@ -254,3 +254,14 @@ def test_a_device_that_is_not_there_is_told_before_anything_is_read(tmp_path, ca
     command = ("--labels", tmp_path / "none", "--out", tmp_path / "out")
     assert run(*command, "--device", "cuda:99") == 1
     assert "error: --device cuda:99, but torch sees" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out", "out/kept", "out/dropped"])
+def test_labels_are_never_overwritten(tmp_path, capsys, name):
+    labels = label_folder(tmp_path / name, LABELS)
+    before = {path.name: path.read_bytes() for path in labels.iterdir()}
+    out = tmp_path / "link"
+    out.symlink_to(tmp_path / "out")
+    assert run("--labels", labels, "--out", out, "--threshold", "conf=0.2") == 1
+    assert f"would overwrite the labels in {labels}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in labels.iterdir()} == before
