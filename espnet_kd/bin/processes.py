@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from espnet_kd.errors import KDError
+from espnet_kd.errors import ConfigError, KDError
 
 POLL_SECONDS = 0.5
 START_METHOD: Final = "spawn"
@@ -20,7 +20,11 @@ START_METHOD: Final = "spawn"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where the work is done; changes nothing in the results."""
+    """Where the work is done; changes nothing in the results.
+
+    Raises:
+        ConfigError: numbers out of range.
+    """
 
     nj: int = 1
     """Processes."""
@@ -31,6 +35,17 @@ class Machine:
     dataloader_num_workers: int = 4
     """Threads of each process that read audio."""
 
+    def __post_init__(self) -> None:
+        """See that there is a process to do the work."""
+        least = {"nj": 1, "ngpu": 0, "dataloader_num_workers": 1}
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least {number}"
+            for name, number in least.items()
+            if getattr(self, name) < number
+        ]
+        if problems:
+            raise ConfigError("machine", problems)
+
     def device(self, rank: int) -> str:
         """Device of a process."""
         return f"cuda:{rank % self.ngpu}" if self.ngpu else "cpu"
@@ -39,6 +54,11 @@ class Machine:
         """In one of the processes: use its part of the CPU."""
         if not self.ngpu:
             torch.set_num_threads(max(1, torch.get_num_threads() // self.nj))
+
+
+def processes_for(nj: int | None, ngpu: int) -> int:
+    """How many processes: what was asked for, else one per GPU, or one."""
+    return max(1, ngpu) if nj is None else nj
 
 
 def check_gpus(ngpu: int) -> None:

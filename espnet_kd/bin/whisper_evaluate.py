@@ -110,9 +110,13 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _plan(args: argparse.Namespace) -> EvaluationPlan:
+    from espnet_kd.errors import ConfigError
     from espnet_kd.evaluation.whisper_runs import EvaluationPlan
     from espnet_kd.whisper.transcribe import DecodeOptions
 
+    if args.batch_size < 1:
+        problem = f"batch_size is {args.batch_size}; it must be at least 1"
+        raise ConfigError("evaluation", [problem])
     names = DecodeOptions.__dataclass_fields__.keys() & vars(args).keys()
     options = {name: getattr(args, name) for name in names}
     return EvaluationPlan(

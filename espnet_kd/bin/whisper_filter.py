@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,9 +186,14 @@ def _limits(args: argparse.Namespace) -> list[Limit]:
         for text in getattr(args, option):
             name, _, number = text.partition("=")
             try:
-                limits.append(Limit(name, float(number), option == "quantile"))
+                value = float(number)
             except ValueError:
+                value = math.nan
+            if math.isnan(value):  # no score is better or worse than that
                 problems.append(f"--{option} {text!r} is not MEASURE=NUMBER")
+            limits.append(Limit(name, value, option == "quantile"))
+    if args.batch_size < 1:
+        problems.append(f"--batch_size is {args.batch_size}; it must be at least 1")
     if problems:
         raise ConfigError("filter", problems)
     return limits

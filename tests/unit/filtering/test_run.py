@@ -265,3 +265,18 @@ def test_labels_are_never_overwritten(tmp_path, capsys, name):
     assert run("--labels", labels, "--out", out, "--threshold", "conf=0.2") == 1
     assert f"would overwrite the labels in {labels}" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in labels.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--threshold", "wer=nan", "--threshold 'wer=nan' is not MEASURE=NUMBER"),
+        ("--quantile", "wer=nan", "--quantile 'wer=nan' is not MEASURE=NUMBER"),
+        ("--threshold", "wer", "--threshold 'wer' is not MEASURE=NUMBER"),
+        ("--batch_size", 0, "--batch_size is 0"),
+    ],
+)
+def test_numbers_that_are_none(folder, tmp_path, capsys, option, value, message):
+    assert run("--labels", folder, "--out", tmp_path / "out", option, value) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
