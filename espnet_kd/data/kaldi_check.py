@@ -26,7 +26,7 @@ def check_kaldi_dir(
     """
     source = Path(folder)
     if not source.is_dir():
-        return [Problem(str(source), 0, "no such folder; run the recipe's stage 1 to make it")]
+        return [Problem("", 0, "no such folder; run the recipe's stage 1 to make it")]
     tables: dict[str, Table] = {}
     problems: list[Problem] = []
     required = (*_REQUIRED, "text") if need_text else _REQUIRED

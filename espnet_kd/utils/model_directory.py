@@ -19,6 +19,15 @@ from espnet_kd.utils.options import short
 MODEL_TYPE = "espnet_kd_speech_encoder"
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
+_LOAD_MODEL = "espnet_kd.load_model loads it"
+_READERS = {
+    MODEL_TYPE: _LOAD_MODEL,
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm"), _LOAD_MODEL),
+    "espnet_kd_quantizer": "espnet_kd.checkpoints.load_quantizer loads it",
+    "whisper": "the commands espnet_kd.bin.whisper_* and espnet_kd.whisper.load_whisper take it",
+}
+"""By model type: what reads a folder that was given to something else."""
+
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -99,7 +108,7 @@ def read_model(
     if document.get("model_type") != model_type:
         raise CheckpointError(
             f"{folder / CONFIG_FILE} describes a {short(document.get('model_type'))} model, "
-            f"not one of ours ({model_type}); espnet_kd.load_model tells the formats apart"
+            f"not one of ours ({model_type}); {_remedy(document.get('model_type'))}"
         )
     version = document.get("format_version", 0)
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -119,6 +128,12 @@ def read_model(
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE} has no `{block}` block; it is damaged")
     return config, state
+
+
+def _remedy(found: Any) -> str:
+    """What to do with a model of another type."""
+    reader = _READERS.get(found) if isinstance(found, str) else None
+    return reader or "nothing here reads that type, give another folder"
 
 
 def read_json(file: Path) -> dict[str, Any]:

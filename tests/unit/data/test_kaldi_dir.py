@@ -128,6 +128,8 @@ def test_all_problems_come_at_once(folder):
 
 def test_missing_folder_and_files_are_named(folder, tmp_path):
     assert "no such folder" in str(check_kaldi_dir(tmp_path / "nowhere")[0])
+    with pytest.raises(DataDirError, match=f"^{tmp_path}/nowhere: no such folder; [^\n]*$"):
+        read_kaldi_dir(tmp_path / "nowhere")
     (folder / "utt2spk").unlink()
     (folder / "text").unlink()
     messages = [str(problem) for problem in check_kaldi_dir(folder, need_text=True)]
