@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check(folder: Path, args: argparse.Namespace) -> list[str]:
     problems = [
-        f"{folder}/{problem}" for problem in check_kaldi_dir(folder, need_text=args.need_text)
+        problem.within(folder) for problem in check_kaldi_dir(folder, need_text=args.need_text)
     ]
     if problems:
         return problems

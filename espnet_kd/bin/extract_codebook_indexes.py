@@ -118,7 +118,7 @@ def extract(args: argparse.Namespace) -> None:
     # Here, so that --help does not wait for torch.
     from espnet_kd.bin.extraction import run_extraction
     from espnet_kd.bin.extraction_job import ExtractionJob
-    from espnet_kd.bin.processes import Machine
+    from espnet_kd.bin.processes import Machine, processes_for
     from espnet_kd.tasks.teacher_layer import LayerOptions
 
     def of(cls: Any, **others: Any) -> Any:
@@ -132,7 +132,7 @@ def extract(args: argparse.Namespace) -> None:
         policy=policy_from(args),
         num_utts=usual if args.num_utts is None else args.num_utts,
     )
-    machine = Machine(nj=args.nj or max(1, args.ngpu), ngpu=args.ngpu)
+    machine = Machine(nj=processes_for(args.nj, args.ngpu), ngpu=args.ngpu)
     print(run_extraction(job, machine))
 
 

@@ -34,7 +34,11 @@ Batch = list[tuple[str, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionJob:
-    """Codes, or embeddings where there is no quantiser, of one data folder."""
+    """Codes, or embeddings where there is no quantiser, of one data folder.
+
+    Raises:
+        ConfigError: a number of utterances below 0.
+    """
 
     data: str
     """Kaldi folder (wav.scp and utt2spk; segments and utt2num_samples where they exist)."""
@@ -81,6 +85,12 @@ class ExtractionJob:
 
     policy: AudioPolicy = field(default_factory=AudioPolicy)
     """What an acceptable recording is."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a slice would take as a count from the end."""
+        if self.num_utts < 0:
+            problem = f"num_utts is {self.num_utts}; it must be at least 1, or 0 for all"
+            raise ConfigError("extraction", [problem])
 
     @property
     def kind(self) -> str:

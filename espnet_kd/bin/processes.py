@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from espnet_kd.errors import KDError
+from espnet_kd.errors import ConfigError, KDError
 
 POLL_SECONDS = 0.5
 START_METHOD: Final = "spawn"
@@ -20,7 +20,11 @@ START_METHOD: Final = "spawn"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where the work is done; changes nothing in the results."""
+    """Where the work is done; changes nothing in the results.
+
+    Raises:
+        ConfigError: numbers out of range.
+    """
 
     nj: int = 1
     """Processes."""
@@ -30,6 +34,17 @@ class Machine:
 
     dataloader_num_workers: int = 4
     """Threads of each process that read audio."""
+
+    def __post_init__(self) -> None:
+        """See that there is a process to do the work."""
+        least = {"nj": 1, "ngpu": 0, "dataloader_num_workers": 1}
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least {number}"
+            for name, number in least.items()
+            if getattr(self, name) < number
+        ]
+        if problems:
+            raise ConfigError("machine", problems)
 
     def device(self, rank: int) -> str:
         """Device of a process."""
@@ -41,6 +56,11 @@ class Machine:
             torch.set_num_threads(max(1, torch.get_num_threads() // self.nj))
 
 
+def processes_for(nj: int | None, ngpu: int) -> int:
+    """How many processes: what was asked for, else one per GPU, or one."""
+    return max(1, ngpu) if nj is None else nj
+
+
 def check_gpus(ngpu: int) -> None:
     """Refuse GPUs that are not there.
 
@@ -50,6 +70,29 @@ def check_gpus(ngpu: int) -> None:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if ngpu > found:
         raise KDError(f"--ngpu {ngpu}, but torch sees {found} GPU(s); lower it (0 = CPU)")
+
+
+def check_device(text: str) -> None:
+    """Refuse a device that is not there, before anything is loaded for it.
+
+    Args:
+        text: as torch names it: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        KDError: torch knows no such device, or does not find it here.
+    """
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise KDError(f"--device {text} is no device; give cpu, cuda or cuda:NUMBER") from None
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise KDError(f"--device {text}, but torch sees {found} GPU(s); take cpu, or another GPU")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise KDError(f"--device {text} cannot be used ({reason}); take cpu") from None
 
 
 def run_shares(

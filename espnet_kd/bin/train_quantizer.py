@@ -73,18 +73,26 @@ def train_quantizer(args: argparse.Namespace) -> None:
     Raises:
         DataDirError: vectors that cannot be used.
         ConfigError: sizes or lengths that cannot be.
-        CheckpointError: ``--out`` holds the checkpoint of another training.
+        CheckpointError: ``--out`` holds the checkpoint of another training, or another model.
+        KDError: ``--out`` cannot be written, or the device is not there.
     """
     import torch
 
+    from espnet_kd.bin.processes import check_device
     from espnet_kd.bin.quantizer_training import (
         split_held_out,
         train_kmeans,
         train_published,
         write_results,
     )
+    from espnet_kd.checkpoints.quantizer import MODEL_TYPE
     from espnet_kd.data.embeddings import read_embeddings
+    from espnet_kd.utils.files import probe_folder
+    from espnet_kd.utils.model_directory import refuse_foreign_model
 
+    check_device(args.device)
+    refuse_foreign_model(args.out, MODEL_TYPE)
+    probe_folder(args.out)
     torch.manual_seed(args.seed)
     vectors_TD = torch.from_numpy(read_embeddings(args.embeddings, args.max_frames, args.seed))
     held_BD, train_TD = split_held_out(vectors_TD.to(args.device), args.held_out)

@@ -63,12 +63,14 @@ def _run(args: argparse.Namespace) -> None:
     import torch
     from transformers.utils import logging as transformers_logging
 
+    from espnet_kd.bin.processes import check_device
     from espnet_kd.evaluation.drafting import compare_drafted
     from espnet_kd.evaluation.whisper_runs import DataSet, evaluate, file_stem
     from espnet_kd.utils.files import write_json, write_text
     from espnet_kd.whisper.load import load_whisper
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
+    check_device(args.device)
     plan = _plan(args)
     sets = [DataSet.of(folder, args.dataset_id) for folder in args.data]
     _refuse_clashes(args.models, sets)
@@ -108,9 +110,13 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _plan(args: argparse.Namespace) -> EvaluationPlan:
+    from espnet_kd.errors import ConfigError
     from espnet_kd.evaluation.whisper_runs import EvaluationPlan
     from espnet_kd.whisper.transcribe import DecodeOptions
 
+    if args.batch_size < 1:
+        problem = f"batch_size is {args.batch_size}; it must be at least 1"
+        raise ConfigError("evaluation", [problem])
     names = DecodeOptions.__dataclass_fields__.keys() & vars(args).keys()
     options = {name: getattr(args, name) for name in names}
     return EvaluationPlan(

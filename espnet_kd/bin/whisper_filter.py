@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +88,7 @@ def _run(args: argparse.Namespace) -> None:
     # Here, so that --help does not wait for torch.
     from transformers.utils import logging as transformers_logging
 
+    from espnet_kd.bin.processes import check_device
     from espnet_kd.errors import ConfigError
     from espnet_kd.filtering.run import (
         apply_limits,
@@ -97,6 +99,8 @@ def _run(args: argparse.Namespace) -> None:
     from espnet_kd.filtering.summary import summary_table
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
+    check_device(args.device)
+    _refuse_labels_as_target(args)
     plan = _plan(args)
     if args.evaluate and not (plan.measures or plan.limits):
         raise ConfigError("filter", ["--evaluate needs --measures (see --list)"])
@@ -109,6 +113,21 @@ def _run(args: argparse.Namespace) -> None:
     print(summary_table(summary))
     write_decisions(args.out, scored, decisions, summary)
     print(f"wrote {args.out}/kept, {args.out}/dropped and {args.out}/decisions.jsonl")
+
+
+def _refuse_labels_as_target(args: argparse.Namespace) -> None:
+    """What is read must not be replaced: files of both have the same names."""
+    from espnet_kd.errors import ConfigError
+    from espnet_kd.filtering.run import DROPPED, KEPT
+
+    written = {place.resolve() for place in (args.out, args.out / KEPT, args.out / DROPPED)}
+    problems = [
+        f"--out {args.out} would overwrite the labels in {folder}; choose another folder"
+        for folder in args.labels
+        if folder.resolve() in written
+    ]
+    if problems:
+        raise ConfigError("filter", problems)
 
 
 def _evaluate(scored: Scored, truth: dict[str, float | None], out: Path) -> None:
@@ -167,9 +186,14 @@ def _limits(args: argparse.Namespace) -> list[Limit]:
         for text in getattr(args, option):
             name, _, number = text.partition("=")
             try:
-                limits.append(Limit(name, float(number), option == "quantile"))
+                value = float(number)
             except ValueError:
+                value = math.nan
+            if math.isnan(value):  # no score is better or worse than that
                 problems.append(f"--{option} {text!r} is not MEASURE=NUMBER")
+            limits.append(Limit(name, value, option == "quantile"))
+    if args.batch_size < 1:
+        problems.append(f"--batch_size is {args.batch_size}; it must be at least 1")
     if problems:
         raise ConfigError("filter", problems)
     return limits

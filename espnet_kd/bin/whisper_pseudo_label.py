@@ -133,11 +133,11 @@ def label(args: argparse.Namespace) -> None:
     """
     # Here, so that --help does not wait for torch and transformers.
     from espnet_kd.bin.label_processes import run_job
-    from espnet_kd.bin.processes import Machine
+    from espnet_kd.bin.processes import Machine, processes_for
     from espnet_kd.data.label_job import splits_of
 
     machine = Machine(
-        nj=args.nj or max(1, args.ngpu),
+        nj=processes_for(args.nj, args.ngpu),
         ngpu=args.ngpu,
         dataloader_num_workers=max(1, args.dataloader_num_workers),
     )

@@ -66,8 +66,10 @@ def shrink(args: argparse.Namespace) -> None:
     """Load the teacher, make and save the student, print what it kept.
 
     Raises:
+        ConfigError: the student would be written over its teacher.
         KDError: the teacher cannot be read, lacks the layers, or the student cannot be written.
     """
+    _refuse_teacher_as_target(args)
     # Torch and transformers take seconds to import; --help need not wait for them.
     import torch
 
@@ -96,6 +98,16 @@ def shrink(args: argparse.Namespace) -> None:
         write_json(args.json, report.to_dict())
     print(report.table())
     print(f"written to {args.save_dir}")
+
+
+def _refuse_teacher_as_target(args: argparse.Namespace) -> None:
+    """A student takes the place of an earlier model; the teacher must not be that one."""
+    from espnet_kd.errors import ConfigError
+
+    teacher = Path(args.teacher_checkpoint) / args.subfolder
+    if teacher.is_dir() and teacher.resolve() == args.save_dir.resolve():
+        problem = f"--save_dir {args.save_dir} is the teacher's folder; choose another one"
+        raise ConfigError("student", [problem])
 
 
 if __name__ == "__main__":

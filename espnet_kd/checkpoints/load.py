@@ -65,9 +65,23 @@ def load_model(
 
 
 def _load_directory(folder: Path, overrides: Mapping[str, Any]) -> SpeechEncoder:
+    _refuse_run(folder)
     if huggingface.is_huggingface(folder):
         return huggingface.load_huggingface(folder, **overrides)
     return native.load_native(folder, **overrides)
+
+
+def _refuse_run(folder: Path) -> None:
+    """A run's folder has its model in a folder inside it, or in epoch files."""
+    if (folder / CONFIG_FILE).is_file():
+        return
+    if (folder / "student" / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{folder} is a run, not a model; give {folder / 'student'}")
+    if (folder / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{folder} is a run, not a model; `python -m espnet_kd.bin.export --exp {folder} "
+            "--dst NEW_FOLDER` makes a model of its best epochs"
+        )
 
 
 def _load_safetensors(

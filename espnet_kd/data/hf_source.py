@@ -22,7 +22,7 @@ from espnet_kd.data.audio import (
     read_audio,
     resample,
 )
-from espnet_kd.data.speech_source import Note, check_length
+from espnet_kd.data.speech_source import Note, check_length, check_most
 from espnet_kd.errors import AudioError, ConfigError, DataDirError, MissingDependencyError
 from espnet_kd.whisper.packing import Clip
 
@@ -57,6 +57,10 @@ class DatasetOptions:
 
     max_samples_per_split: int | None = None
     """Only so many rows."""
+
+    def __post_init__(self) -> None:
+        """Check the limit before anything is opened."""
+        check_most(self.max_samples_per_split)
 
 
 class DatasetSource:

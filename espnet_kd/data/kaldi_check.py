@@ -9,6 +9,8 @@ from espnet_kd.data.tables import Problem, Row, Table, read_table
 
 _REQUIRED = ("wav.scp", "utt2spk")
 _OPTIONAL = ("text", "spk2utt", "utt2num_samples", "segments")
+TABLES = (*_REQUIRED, *_OPTIONAL)
+"""Files of a data folder that are known here."""
 
 
 def check_kaldi_dir(
@@ -24,11 +26,11 @@ def check_kaldi_dir(
     """
     source = Path(folder)
     if not source.is_dir():
-        return [Problem(str(source), 0, "no such folder; run the recipe's stage 1 to make it")]
+        return [Problem("", 0, "no such folder; run the recipe's stage 1 to make it")]
     tables: dict[str, Table] = {}
     problems: list[Problem] = []
     required = (*_REQUIRED, "text") if need_text else _REQUIRED
-    for name in (*_REQUIRED, *_OPTIONAL):
+    for name in TABLES:
         if (source / name).is_file():
             tables[name] = read_table(source / name)
             problems += tables[name].problems

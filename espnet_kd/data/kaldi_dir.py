@@ -108,6 +108,8 @@ def read_kaldi_dir(
             folder has ``segments`` and the caller needs whole recordings.
     """
     source = Path(folder)
+    if not source.is_dir():
+        raise DataDirError(check_kaldi_dir(source)[0].within(source))
     if (source / SEGMENTS).is_file() and not segments:
         raise DataDirError(
             f"{source / SEGMENTS}: stretches of recordings are not read here; cut the "
@@ -115,7 +117,7 @@ def read_kaldi_dir(
         )
     problems = check_kaldi_dir(source, need_text=need_text, need_files=need_files)
     if problems:
-        listing = "\n".join(f"  {source}/{problem}" for problem in problems)
+        listing = "\n".join(f"  {problem.within(source)}" for problem in problems)
         raise DataDirError(
             f"{source}: {len(problems)} problem(s)\n{listing}\n"
             f"repair a copy with: python -m espnet_kd.bin.check_data {source} --fix NEW_FOLDER"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from espnet_kd.data.kaldi_check import TABLES
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir, write_report
 from espnet_kd.data.tables import Table, read_table
 from espnet_kd.errors import DataDirError
@@ -23,11 +24,12 @@ def fix_kaldi_dir(source: str | Path, target: str | Path, *, need_text: bool = F
         One line per change; also written to ``target/fix_report.txt``.
 
     Raises:
-        DataDirError: nothing usable is left, or ``target`` is ``source``.
+        DataDirError: nothing usable is left, or ``target`` is ``source`` or holds other data.
     """
     origin, copy = Path(source), Path(target)
     if origin.resolve() == copy.resolve():
         raise DataDirError(f"{origin}: the repaired copy needs a folder of its own")
+    _refuse_other_data(copy)
     if (origin / "segments").is_file():
         raise DataDirError(f"{origin}: folders with segments are checked, but not repaired")
     report: list[str] = []
@@ -50,9 +52,20 @@ def fix_kaldi_dir(source: str | Path, target: str | Path, *, need_text: bool = F
     if data.num_samples and len(data.num_samples) < len(wavs):
         data.num_samples = {}
         report.append("utt2num_samples: incomplete, left out (prepare_data counts anew)")
-    write_kaldi_dir(copy, data)
+    # First, so that a copy that was cut short is known as ours when it is made again.
     write_report(copy / REPORT, report)
+    write_kaldi_dir(copy, data)
     return report
+
+
+def _refuse_other_data(copy: Path) -> None:
+    """Only an earlier copy of ours, known by its report, may be overwritten."""
+    there = [name for name in TABLES if (copy / name).exists()]
+    if there and not (copy / REPORT).is_file():
+        raise DataDirError(
+            f"{copy} holds data already ({', '.join(there)}) and is no repaired copy (no {REPORT});"
+            " choose a new folder for the copy"
+        )
 
 
 def _clean(path: Path, report: list[str]) -> dict[str, str]:

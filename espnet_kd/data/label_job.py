@@ -16,7 +16,7 @@ from espnet_kd.data.hf_source import DatasetOptions, DatasetSource
 from espnet_kd.data.label_merge import Prompts
 from espnet_kd.data.label_plan import PlanOptions
 from espnet_kd.data.labelling import Labeller, PseudoLabelOptions
-from espnet_kd.data.speech_source import KaldiSource, SpeechSource
+from espnet_kd.data.speech_source import KaldiSource, SpeechSource, check_most
 from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
@@ -53,6 +53,10 @@ class KaldiOptions:
 
     max_samples_per_split: int | None = None
     """Only so many utterances."""
+
+    def __post_init__(self) -> None:
+        """Check the limit before anything is opened."""
+        check_most(self.max_samples_per_split)
 
 
 @dataclass(frozen=True, kw_only=True)

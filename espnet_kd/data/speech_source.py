@@ -11,7 +11,7 @@ from espnet_kd.data.audio import AudioPolicy, Wave, inspect_audio, read_audio
 from espnet_kd.data.kaldi_dir import KaldiDir, read_kaldi_dir
 from espnet_kd.data.segments import Span
 from espnet_kd.data.tables import sort_key
-from espnet_kd.errors import AudioError
+from espnet_kd.errors import AudioError, ConfigError
 from espnet_kd.whisper.packing import Clip
 
 _OVERSHOOT_SECONDS = 0.5
@@ -150,6 +150,17 @@ class KaldiSource:
         info = inspect_audio(clip.where, clip.id, self.policy)
         same = info.channels == 1 and info.sample_rate == self.policy.sample_rate
         return str(clip.where) if same else None
+
+
+def check_most(most: int | None) -> None:
+    """Refuse a limit of utterances that would silently take all, or count from the end.
+
+    Raises:
+        ConfigError: ``max_samples_per_split`` is below 1.
+    """
+    if most is not None and most < 1:
+        problem = f"max_samples_per_split is {most}; give at least 1, or leave it out for all"
+        raise ConfigError("speech", [problem])
 
 
 def check_length(wave_S: Wave, clip: Clip) -> Wave:

@@ -16,7 +16,7 @@ class Problem:
     """One defect of a data folder."""
 
     file: str
-    """File name inside the folder."""
+    """File name inside the folder; empty = the folder itself."""
 
     line: int
     """Line number from 1; 0 = the file as a whole."""
@@ -26,7 +26,11 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.message}"
+        return f"{where}: {self.message}" if where else self.message
+
+    def within(self, folder: str | Path) -> str:
+        """The whole sentence, with the path of the file."""
+        return f"{folder}/{self}" if self.file else f"{folder}: {self.message}"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.tasks.hooks import RunHooks
+from espnet_kd.utils.files import write_failure
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,19 +65,20 @@ def export_states(model: RunHooks, states: dict[str, torch.Tensor], target: Path
         target: likewise.
 
     Raises:
-        KDError: the target cannot be written (full disk).
+        KDError: the target cannot be written (full disk, no permission).
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         model.export(states, staging)
         staging.chmod(0o755)
         _replace_folder(staging, target)
     except OSError as error:
-        free = shutil.disk_usage(target.parent).free
-        raise KDError(f"cannot write {target}: {error} ({free:,} bytes free there)") from error
+        raise KDError(write_failure(target, error)) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def read_states(exp: Path, epoch: str) -> dict[str, torch.Tensor]:

@@ -8,8 +8,10 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from espnet_kd.errors import KDError
+from espnet_kd.utils.files import write_failure
 
 LOCK_NAME = ".running"
 
@@ -22,10 +24,10 @@ def output_dir_lock(folder: Path) -> Iterator[None]:
     loading workers, and it works on NFS.
 
     Raises:
-        KDError: another process holds it (its host and process id are named).
+        KDError: another process holds it (its host and process id are named), or it cannot be
+            written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_NAME).open("a+", encoding="utf-8") as stream:
+    with _opened(folder) as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -39,3 +41,12 @@ def output_dir_lock(folder: Path) -> Iterator[None]:
         stream.write(f"process {os.getpid()} on {socket.gethostname()}")
         stream.flush()
         yield
+
+
+def _opened(folder: Path) -> TextIO:
+    """The lock's file, open; not inside the caller's block, whose errors are not ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / LOCK_NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise KDError(write_failure(folder, error)) from error

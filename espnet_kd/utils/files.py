@@ -36,7 +36,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
-        raise KDError(_write_failure(target, error)) from error
+        raise KDError(write_failure(target, error)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Iterable[str]) -> I
         temporary.chmod(0o777 & ~_umask())
         _take_place(temporary, target)
     except OSError as error:
-        raise KDError(_write_failure(target, error)) from error
+        raise KDError(write_failure(target, error)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -108,6 +108,21 @@ def _take_place(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def probe_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder and write to it, before work whose results are to go there.
+
+    Raises:
+        KDError: it cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"x")
+    except OSError as error:
+        raise KDError(write_failure(folder, error)) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:
@@ -130,7 +145,8 @@ def _umask() -> int:
     return current
 
 
-def _write_failure(target: Path, error: OSError) -> str:
+def write_failure(target: Path, error: OSError) -> str:
+    """One sentence on why ``target`` cannot be written, and what to do."""
     try:
         free = f"{shutil.disk_usage(target.parent).free:,} bytes free there"
     except OSError:

@@ -19,6 +19,15 @@ from espnet_kd.utils.options import short
 MODEL_TYPE = "espnet_kd_speech_encoder"
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
+_LOAD_MODEL = "espnet_kd.load_model loads it"
+_READERS = {
+    MODEL_TYPE: _LOAD_MODEL,
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm"), _LOAD_MODEL),
+    "espnet_kd_quantizer": "espnet_kd.checkpoints.load_quantizer loads it",
+    "whisper": "the commands espnet_kd.bin.whisper_* and espnet_kd.whisper.load_whisper take it",
+}
+"""By model type: what reads a folder that was given to something else."""
+
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -35,12 +44,14 @@ def write_model(
     ``model_type`` says what model it is, ``block`` names its configuration's part of the file.
 
     Raises:
+        CheckpointError: a model of another kind is there.
         KDError: the disk is full or the folder not writable.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(path)
+    refuse_foreign_model(folder, model_type)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     # Both files are complete on the disk before the first one replaces its predecessor.
     with (
@@ -60,6 +71,30 @@ def write_model(
         write_json(new_config, document)
 
 
+def refuse_foreign_model(folder: Path, model_type: str) -> None:
+    """See that a model to be written to ``folder`` replaces none of another kind.
+
+    Files have the same names in all kinds, so that nothing else would stop it.
+
+    Raises:
+        CheckpointError: ``config.json`` is there and not of a ``model_type`` model.
+    """
+    file = folder / CONFIG_FILE
+    try:
+        if not file.is_file():
+            return
+        found = read_json(file).get("model_type")
+    except OSError:  # a folder that cannot be entered; writing says so
+        return
+    except CheckpointError:
+        found = "damaged or unknown"
+    if found != model_type:
+        raise CheckpointError(
+            f"{folder} holds another model ({CONFIG_FILE}: {short(found)}), which one of type "
+            f"{model_type} would replace; choose a new folder, or move it away"
+        )
+
+
 def read_model(
     path: str | os.PathLike[str], *, model_type: str = MODEL_TYPE, block: str = "encoder"
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -73,7 +108,7 @@ def read_model(
     if document.get("model_type") != model_type:
         raise CheckpointError(
             f"{folder / CONFIG_FILE} describes a {short(document.get('model_type'))} model, "
-            f"not one of ours ({model_type}); espnet_kd.load_model tells the formats apart"
+            f"not one of ours ({model_type}); {_remedy(document.get('model_type'))}"
         )
     version = document.get("format_version", 0)
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -93,6 +128,12 @@ def read_model(
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE} has no `{block}` block; it is damaged")
     return config, state
+
+
+def _remedy(found: Any) -> str:
+    """What to do with a model of another type."""
+    reader = _READERS.get(found) if isinstance(found, str) else None
+    return reader or "nothing here reads that type, give another folder"
 
 
 def read_json(file: Path) -> dict[str, Any]:

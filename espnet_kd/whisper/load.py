@@ -16,7 +16,7 @@ from torch import Tensor
 
 from espnet_kd.errors import CheckpointError
 from espnet_kd.utils.files import atomic_folder
-from espnet_kd.utils.model_directory import read_json, read_safetensors
+from espnet_kd.utils.model_directory import read_json, read_safetensors, refuse_foreign_model
 from espnet_kd.utils.options import problems_of, short
 from espnet_kd.utils.weights import check_fit
 from espnet_kd.whisper.checkpoint_names import by_step, worst_first
@@ -30,6 +30,7 @@ from espnet_kd.whisper.config import (
 from espnet_kd.whisper.generation_config import generation_config
 from espnet_kd.whisper.specials import SpecialIds
 
+MODEL_TYPE = "whisper"
 WEIGHTS_FILE = "model.safetensors"
 FILES = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
@@ -113,11 +114,12 @@ def save_whisper(bundle: WhisperBundle, folder: str | os.PathLike[str]) -> None:
     model there is replaced.
 
     Raises:
-        KDError: ``folder`` holds something else than a model, the disk is full, or it cannot be
-            written.
+        CheckpointError: ``folder`` holds a model of another kind.
+        KDError: it holds something else than a model, the disk is full, or it cannot be written.
     """
     from safetensors import SafetensorError
 
+    refuse_foreign_model(Path(folder), MODEL_TYPE)
     with atomic_folder(folder, replaces=FILES) as new:
         try:
             bundle.model.save_pretrained(new, safe_serialization=True)

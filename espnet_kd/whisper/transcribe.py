@@ -10,6 +10,7 @@ Shapes: S samples, B batch, M mel bins, T feature frames.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from espnet_kd.errors import WhisperError
+from espnet_kd.errors import ConfigError, WhisperError
 from espnet_kd.whisper.load import WhisperBundle
 
 Wave = npt.NDArray[np.float32]
@@ -31,7 +32,11 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How to decode; defaults as published for evaluation (spec whisper.md 5), unless noted."""
+    """How to decode; defaults as published for evaluation (spec whisper.md 5), unless noted.
+
+    Raises:
+        ConfigError: numbers out of range.
+    """
 
     language: str | None = None
     """Code or name. None: English for an English-only model, else each utterance's is detected."""
@@ -66,6 +71,23 @@ class DecodeOptions:
 
     seed: int = 0
     """Of the sampling at temperatures above 0; the same for every batch."""
+
+    def __post_init__(self) -> None:
+        """Refuse what generation would fail over, with a traceback, after the models are loaded."""
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least 1"
+            for name in ("num_beams", "max_length")
+            if getattr(self, name) < 1
+        ]
+        if not self.temperatures:
+            problems.append("temperatures is empty; give at least one")
+        problems += [
+            f"temperatures has {value:g}; none may be negative"
+            for value in self.temperatures
+            if not 0 <= value < math.inf
+        ]
+        if problems:
+            raise ConfigError("decoding", problems)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,15 @@ def test_every_door_opens_the_same_model(saved: Path) -> None:
         foreign.same_outputs(loaded, model)
 
 
+@pytest.mark.parametrize("model_type", ["whisper", "espnet_kd_quantizer", None])
+def test_a_model_of_another_kind_is_never_replaced(saved: Path, model_type: str | None) -> None:
+    _edit(saved / "config.json", lambda d: d.update(model_type=model_type))
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(CheckpointError, match=r"my_model holds another model.*new folder"):
+        save_native(tiny("armhubert"), saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
 def test_half_precision_models_come_back_in_float32(tmp_path: Path) -> None:
     tiny("armhubert").half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_model(tmp_path).parameters()} == {torch.float32}
@@ -222,3 +231,32 @@ def test_saving_again_replaces_the_model(saved: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert {p.stat().st_mode & 0o777 for p in saved.iterdir()} == {0o666 & ~umask}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "remedy"),
+    [
+        ("whisper", r"espnet_kd\.bin\.whisper_\*"),
+        ("espnet_kd_quantizer", "load_quantizer loads it"),
+        ("bert", "nothing here reads that type"),
+        (["whisper"], "nothing here reads that type"),
+    ],
+)
+def test_a_model_of_another_type_names_what_reads_it(
+    saved: Path, model_type: object, remedy: str
+) -> None:
+    _edit(saved / "config.json", lambda d: d.update(model_type=model_type))
+    with pytest.raises(CheckpointError, match=f"not one of ours.*{remedy}"):
+        load_model(saved)
+
+
+def test_the_folder_of_a_run_names_its_student(saved: Path, tmp_path: Path) -> None:
+    run = tmp_path / "exp"
+    run.mkdir()
+    (run / "config.yaml").write_text("")
+    with pytest.raises(CheckpointError, match=r"exp is a run.*bin\.export --exp .*exp --dst"):
+        load_model(run)
+    saved.rename(run / "student")
+    with pytest.raises(CheckpointError, match="exp is a run, not a model; give .*exp/student$"):
+        load_model(run)
+    load_model(run / "student")

@@ -10,6 +10,7 @@ import torch
 from espnet_kd.checkpoints import load_quantizer, save_published_quantizer, save_quantizer
 from espnet_kd.errors import CheckpointError
 from espnet_kd.quantizer import Quantizer, QuantizerConfig
+from espnet_kd.utils.model_directory import write_model
 
 PUBLISHED = {
     "centers", "logits_scale", "centers_scale", "id_buf", "to_logits.weight", "to_logits.bias",
@@ -61,3 +62,9 @@ def test_damage_is_reported(quantizer, tmp_path):
     torch.save(state, tmp_path / "part.pt")
     with pytest.raises(CheckpointError, match="id_buf"):
         load_quantizer(tmp_path / "part.pt")
+
+
+def test_an_encoder_names_what_reads_it(tmp_path):
+    write_model(tmp_path, {}, {})
+    with pytest.raises(CheckpointError, match=r"espnet_kd\.load_model loads it"):
+        load_quantizer(tmp_path)

@@ -90,3 +90,9 @@ def test_synthesise_refuses_another_plan(tmp_path):
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(SystemExit, match="another plan"):
         synthesise_corpus.main(["--out", str(tmp_path)])
+
+
+def test_check_names_a_missing_folder_once(tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"1 problem"):
+        check_data.main([str(tmp_path / "nope")])
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/nope: no such folder; ")

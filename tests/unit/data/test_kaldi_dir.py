@@ -128,6 +128,8 @@ def test_all_problems_come_at_once(folder):
 
 def test_missing_folder_and_files_are_named(folder, tmp_path):
     assert "no such folder" in str(check_kaldi_dir(tmp_path / "nowhere")[0])
+    with pytest.raises(DataDirError, match=f"^{tmp_path}/nowhere: no such folder; [^\n]*$"):
+        read_kaldi_dir(tmp_path / "nowhere")
     (folder / "utt2spk").unlink()
     (folder / "text").unlink()
     messages = [str(problem) for problem in check_kaldi_dir(folder, need_text=True)]
@@ -146,6 +148,22 @@ def test_fix_refuses_to_overwrite_and_to_write_nothing(folder, tmp_path):
     _edit(folder, "wav.scp", lambda d: d.replace(b".wav", b".gone"))
     with pytest.raises(DataDirError, match="nothing usable"):
         fix_kaldi_dir(folder, tmp_path / "fixed")
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "text", "segments"])
+def test_fix_never_overwrites_other_data(folder, tmp_path, name):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / name).write_text("u0 mine\n")
+    with pytest.raises(DataDirError, match=f"other holds data already .{name}.*new folder"):
+        fix_kaldi_dir(folder, other)
+    assert {path.name: path.read_text() for path in other.iterdir()} == {name: "u0 mine\n"}
+
+
+def test_fix_makes_its_own_copy_anew(folder, tmp_path):
+    for _ in range(2):
+        fix_kaldi_dir(folder, tmp_path / "fixed")
+    assert check_kaldi_dir(tmp_path / "fixed") == []
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -166,3 +166,16 @@ def test_two_results_of_one_name(teacher, data, tmp_path, capsys):
 def test_missing_model(data, tmp_path, capsys):
     assert run("--models", tmp_path / "no-such/model/here", "--data", data, "--out", tmp_path) == 1
     assert "is not a directory" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(data, tmp_path, capsys):
+    command = ("--models", tmp_path / "none", "--data", data, "--out", tmp_path)
+    assert run(*command, "--device", "cuda:99") == 1
+    assert "error: --device cuda:99, but torch sees" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--batch_size", "--num_beams"])
+def test_numbers_out_of_range_are_told_before_anything_is_loaded(data, tmp_path, capsys, option):
+    command = ("--models", tmp_path / "none", "--data", data, "--out", tmp_path)
+    assert run(*command, option, 0) == 1
+    assert f"{option[2:]} is 0; it must be at least 1" in capsys.readouterr().err

@@ -248,3 +248,35 @@ def test_all_problems_of_the_measures_at_once(folder, tmp_path):
     with pytest.raises(ConfigError) as caught:
         score_folders([folder], tmp_path, plan(Limit("nnll", 1), Limit("agreement", 1)))
     assert len(caught.value.problems) == 2
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_read(tmp_path, capsys):
+    command = ("--labels", tmp_path / "none", "--out", tmp_path / "out")
+    assert run(*command, "--device", "cuda:99") == 1
+    assert "error: --device cuda:99, but torch sees" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out", "out/kept", "out/dropped"])
+def test_labels_are_never_overwritten(tmp_path, capsys, name):
+    labels = label_folder(tmp_path / name, LABELS)
+    before = {path.name: path.read_bytes() for path in labels.iterdir()}
+    out = tmp_path / "link"
+    out.symlink_to(tmp_path / "out")
+    assert run("--labels", labels, "--out", out, "--threshold", "conf=0.2") == 1
+    assert f"would overwrite the labels in {labels}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in labels.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--threshold", "wer=nan", "--threshold 'wer=nan' is not MEASURE=NUMBER"),
+        ("--quantile", "wer=nan", "--quantile 'wer=nan' is not MEASURE=NUMBER"),
+        ("--threshold", "wer", "--threshold 'wer' is not MEASURE=NUMBER"),
+        ("--batch_size", 0, "--batch_size is 0"),
+    ],
+)
+def test_numbers_that_are_none(folder, tmp_path, capsys, option, value, message):
+    assert run("--labels", folder, "--out", tmp_path / "out", option, value) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -87,3 +88,37 @@ def test_bad_options_are_one_message(vectors, tmp_path, capsys, options, message
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/no/such", "other"])
+def test_the_folder_is_looked_at_before_the_training(vectors, tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "whisper"}')
+
+    def train(*_):
+        pytest.fail("the training began")
+
+    monkeypatch.setattr(quantizer_training, "train_kmeans", train)
+    assert main(["--embeddings", vectors, "--out", str(tmp_path / name)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "holds another model" in error if name == "other" else "cannot write" in error
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:99", "torch sees .* GPU"),
+        ("cuda:x", "is no device"),
+        ("gpu", "is no device"),
+        ("meta", "cannot be used"),
+    ],
+)
+def test_a_device_that_is_not_there(vectors, tmp_path, capsys, device, message):
+    out = tmp_path / "out"
+    assert main(["--embeddings", vectors, "--out", str(out), "--device", device]) == 1
+    error = capsys.readouterr().err
+    assert re.match(f"error: --device {device}.*{message}", error), error
+    assert error.count("\n") == 1
+    assert not out.exists()

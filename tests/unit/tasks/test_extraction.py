@@ -370,3 +370,11 @@ def test_vectors_to_train_a_quantiser_on(place, tmp_path, capsys):
     chosen = set(kaldiio.load_scp(str(tmp_path / "random" / "embeddings.scp")))
     assert len(chosen) == 4
     assert chosen != set(found)
+
+
+@pytest.mark.parametrize(("option", "value"), [("num_utts", -1), ("nj", 0), ("ngpu", -1)])
+def test_numbers_out_of_range_are_told_at_once(tmp_path, capsys, option, value):
+    arguments = command(tmp_path, tmp_path / "out", f"--{option}", str(value))
+    assert main(arguments) == 1
+    assert f"{option} is {value}; " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

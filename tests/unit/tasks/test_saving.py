@@ -6,11 +6,14 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from espnet_kd.errors import CheckpointError, KDError
+from espnet_kd.tasks.export import export_states
+from espnet_kd.tasks.hooks import RunHooks
 from espnet_kd.tasks.lock import LOCK_NAME, output_dir_lock
 from espnet_kd.tasks.saving import (
     atomic_torch_save,
@@ -124,3 +127,14 @@ def test_lock_is_refused_to_others_and_ends_with_its_holder(tmp_path: Path) -> N
     assert in_child(killed) == -signal.SIGKILL
     with output_dir_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/no/such"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    message = f"cannot write .*{name}.*choose another folder"
+    with pytest.raises(KDError, match=message), output_dir_lock(tmp_path / name):
+        pytest.fail("the lock was taken")
+    with pytest.raises(KDError, match="cannot write .*student.*choose another folder"):
+        export_states(cast(RunHooks, None), {}, tmp_path / name / "student")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -120,6 +120,19 @@ def test_other_files_are_never_lost(folder: Path) -> None:
     assert (folder / "notes.txt").read_text("utf-8") == "mine"
 
 
+@pytest.mark.parametrize("config", ['{"model_type": "hubert"}', "{}", "{"])
+def test_a_model_of_another_kind_is_never_replaced(
+    folder: Path, tmp_path: Path, config: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(config, encoding="utf-8")
+    (other / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(CheckpointError, match=r"other holds another model.*new folder"):
+        save_whisper(load_whisper(folder), other)
+    assert (other / "model.safetensors").read_bytes() == b"weights"
+
+
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code", "custom_pipelines"])
 @pytest.mark.parametrize(
     "file",

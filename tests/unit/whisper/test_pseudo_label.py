@@ -350,3 +350,14 @@ def test_processes_and_devices():
     assert Machine().device(0) == "cpu"
     machine = Machine(nj=4, ngpu=2)
     assert [machine.device(rank) for rank in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("nj", 0), ("nj", -1), ("ngpu", -1), ("max_samples_per_split", 0)]
+)
+@pytest.mark.parametrize("kind", ["data_dir", "dataset_name"])
+def test_numbers_out_of_range_are_told_at_once(tmp_path, capsys, kind, option, value):
+    words = ["--model_name_or_path", "x", "--output_dir", str(tmp_path / "out"), f"--{kind}", "x"]
+    assert main([*words, f"--{option}", str(value)]) == 1
+    assert f"{option} is {value}; " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

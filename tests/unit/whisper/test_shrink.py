@@ -14,6 +14,7 @@ from espnet_kd.bin.whisper_shrink import main
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.whisper import WhisperBundle, load_whisper
 from espnet_kd.whisper.shrink import remap_heads, save_student, shrink_whisper, try_out
+from tests.unit.whisper import tiny
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,18 @@ def test_command_says_what_is_wrong(teacher_folder: Path, tmp_path: Path, capsys
     assert code == 1
     assert "decoder: 9 layer(s) are asked for" in capsys.readouterr().err
     assert not target.exists()
+
+
+@pytest.mark.parametrize("subfolder", ["", "inner"])
+def test_the_teacher_is_never_the_target(tmp_path: Path, capsys: Any, subfolder: str) -> None:
+    folder = tiny.tiny_whisper(tmp_path / "upper" / subfolder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "link").symlink_to(folder)
+    for target in (folder, tmp_path / "link"):
+        code = main(
+            ["--teacher_checkpoint", str(tmp_path / "upper"), "--subfolder", subfolder,
+             "--decoder_layers", "1", "--save_dir", str(target)]
+        )  # fmt: skip
+        assert code == 1
+        assert "is the teacher's folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

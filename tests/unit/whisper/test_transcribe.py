@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_kd.errors import WhisperError
+from espnet_kd.errors import ConfigError, WhisperError
 from espnet_kd.whisper.draft import make_draft
 from espnet_kd.whisper.transcribe import DecodeOptions, Transcriber
 from espnet_kd.whisper.transcribe_chunked import transcribe_chunked
@@ -144,3 +144,18 @@ def test_drafts_are_greedy_and_of_one_window(teacher, student):
         Transcriber(teacher, DecodeOptions(language="en", num_beams=2), draft)
     with pytest.raises(WhisperError, match="one window"):
         Transcriber(teacher, SHORT, draft).transcribe_long([noise(3.0)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 0}, "num_beams is 0; it must be at least 1"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"temperatures": (0.0, -0.2)}, "temperatures has -0.2"),
+        ({"temperatures": (float("nan"),)}, "temperatures has nan"),
+        ({"temperatures": ()}, "temperatures is empty"),
+    ],
+)
+def test_numbers_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        DecodeOptions(**options)
