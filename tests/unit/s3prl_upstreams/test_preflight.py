@@ -203,7 +203,9 @@ def test_states_that_a_resumed_run_takes_are_checked(tmp_path):
     assert problems(*NEW, "-p", "exp", "-a") == []
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "states-5.ckpt").write_bytes(b"PK\3\4 cut short")
-    assert problem(*NEW, "-p", "exp", "-a").startswith("-a: checkpoint exp/states-5.ckpt")
+    assert problems(*NEW, "-p", "exp", "-a") == [], "what is cut off is passed over later"
+    torch.save({"model": {}}, tmp_path / "exp" / "states-4.ckpt")
+    assert problem(*NEW, "-p", "exp", "-a").startswith("-a: exp/states-4.ckpt is no checkpoint of")
     assert problems(*NEW, "-p", "exp") == []
 
 
