@@ -213,7 +213,7 @@ def _sf(filler: Filler) -> None:
     if not is_file(text.get("vocab_file")):
         text["vocab_file"] = str(VOCAB_DIR / "slot_characters.txt")
     splits = _corpus_splits(corpus)
-    needed = ["all.iob.snips.txt", *splits]
+    needed = [listed.SLOTS, *splits]
     root = filler.folder("corpus", "path", ("SNIPS", "audio_snips", "."), needed)
     if root is None:
         return

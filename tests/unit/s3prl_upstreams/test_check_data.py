@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import soundfile
 
@@ -17,6 +20,11 @@ def make_intents(root):
     for name in ("a", "b"):
         soundfile.write(corpus / "wavs" / f"{name}.wav", np.zeros(16000), 16000)
     return corpus
+
+
+def test_nobody_waits_for_torch():
+    code = "import sys, s3prl_upstreams.check_data; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_task_has_a_source():
