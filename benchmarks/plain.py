@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_kd.encoder import attention, channels_last, dropout, extractor, positions
+from espnet_kd.encoder import attention, blockwise, channels_last, dropout, extractor, positions
 
 
 def _conv_BLC(x_BLC: Tensor, weight: Tensor, conv: nn.Conv1d) -> Tensor:
@@ -56,6 +56,7 @@ def straightforward() -> Iterator[None]:
         mock.patch.object(dropout, "suits", return_value=False),
         mock.patch.object(extractor.ConvBlock, "forward", _block),
         mock.patch.object(positions, "conv_BLC", _conv_BLC),
+        mock.patch.object(blockwise, "suits", return_value=False),
         mock.patch.object(attention, "attention_map", _attention_map),
         mock.patch.object(attention.SharedMap, "apply", _apply),
     ):

@@ -62,13 +62,13 @@ class FullAttention(nn.Module):
         p = self.dropout if self.training else 0.0
         if need_map:
             q_BHTd = q_BHTd * self.scale
-            if padding_BK is not None:
-                q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
-            if p == 0 and blockwise.suits(q_BHTd, k_BHKd):
+            if p == 0 and blockwise.suits(x_BTD):
+                if padding_BK is not None:
+                    q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
                 qkv = (q_BHTd, k_BHKd, v_BHKd)
                 y_BHTd, map_BHTK = blockwise.attend(*qkv, bias, exponential, memory)
             else:
-                map_BHTK = _attention_map(q_BHTd, k_BHKd, bias)
+                map_BHTK = attention_map(q_BHTd, k_BHKd, bias, padding_BK)
                 y_BHTd = torch.matmul(dropout(map_BHTK, p), v_BHKd)
                 map_BHTK = torch.exp(map_BHTK) if exponential else map_BHTK
             return self.out_proj(merge_heads(y_BHTd)), map_BHTK
@@ -149,7 +149,12 @@ def merge_heads(x_BHTd: Tensor) -> Tensor:
     return x_BHTd.transpose(1, 2).flatten(2)
 
 
-def _attention_map(q_BHTd: Tensor, k_BHKd: Tensor, bias_BHTK: Tensor | None) -> Tensor:
+def attention_map(
+    q_BHTd: Tensor, k_BHKd: Tensor, bias_BHTK: Tensor | None, padding_BK: Tensor | None
+) -> Tensor:
+    """Softmax over keys of q·k + bias; padded keys have weight 0."""
+    if padding_BK is not None:
+        q_BHTd, k_BHKd = _penalise_padding(q_BHTd, k_BHKd, padding_BK)
     scores_BHTK = torch.matmul(q_BHTd, k_BHKd.transpose(-1, -2))
     return torch.softmax(scores_BHTK if bias_BHTK is None else scores_BHTK + bias_BHTK, dim=-1)
 

@@ -4,7 +4,8 @@ One head's map of 10 s is 1 MB. Scores, softmax, value product and, for layers t
 exponential of one head then happen in the cache and in one buffer; as operations on whole maps each
 of them writes a new one to memory, which the system has to clear before. Same numbers.
 
-Shapes: B utterances, T query frames, K key frames, H heads, d head width, h heads of a block.
+Shapes: B utterances, T query frames, K key frames, D width, H heads, d head width, h heads of a
+block.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ LEAST_NUMBERS = 2**16
 """Of one head, that is 256 frames: smaller maps stay in the cache as they are."""
 
 
-def suits(q_BHTd: Tensor, k_BHKd: Tensor) -> bool:
+def suits(x_BTD: Tensor) -> bool:
     """Whether :func:`attend` may take the place of operations on whole maps, and is faster."""
     return (
-        q_BHTd.device.type == "cpu"
-        and q_BHTd.size(2) * k_BHKd.size(2) >= LEAST_NUMBERS
+        x_BTD.device.type == "cpu"
+        and x_BTD.size(1) ** 2 >= LEAST_NUMBERS
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder import blockwise
 from espnet_kd.encoder.attention import FullAttention, ReusedAttention, SharedMap
 from espnet_kd.encoder.dropout import Dropout
 
@@ -112,8 +113,9 @@ class TransformerLayer(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.attention, FullAttention):
             wanted = need_map or self.offers_map
-            # Unless somebody wants the map itself, the power takes its place in memory.
-            exponential = not need_map and context.reuse_mode != "single" and self.offers_map
+            # Unless somebody wants the map itself, the power may take its place in memory.
+            exponential = self.offers_map and not need_map and blockwise.suits(x_BTD)
+            exponential = exponential and context.reuse_mode != "single"
             old = None if need_map or context.shared is None else context.shared.map_BHTK
             y_BTD, map_BHTT = self.attention(
                 x_BTD, context.padding_BT, context.bias_HTT, wanted, exponential, memory=old
