@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from espnet_kd.encoder.eager import is_eager_cpu
+
 BLOCK_NUMBERS = 2**18
 """Of a block of heads: 1 MB in float32."""
 LEAST_NUMBERS = 2**16
@@ -21,14 +23,8 @@ LEAST_NUMBERS = 2**16
 
 def suits(x_BTD: Tensor) -> bool:
     """Whether :func:`attend` may take the place of operations on whole maps, and is faster."""
-    return (
-        x_BTD.device.type == "cpu"
-        and x_BTD.size(1) ** 2 >= LEAST_NUMBERS
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
+    long = x_BTD.size(1) ** 2 >= LEAST_NUMBERS
+    return long and not torch.is_grad_enabled() and is_eager_cpu(x_BTD)
 
 
 def attend(

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_kd.encoder.eager import is_eager_cpu
 from espnet_kd.encoder.strided_conv import TapProducts, strided_conv
 
 if TYPE_CHECKING:
@@ -42,14 +43,8 @@ def suits(x_BS: Tensor, blocks: Sequence[ConvBlock]) -> bool:
     conv, norm = blocks[0].conv, blocks[0].norm
     # A bias before a GroupNorm changes nothing; the plain path keeps it in the graph for DDP.
     folds = isinstance(norm, nn.GroupNorm) and conv.bias is None
-    return (
-        (folds or not isinstance(norm, nn.GroupNorm))
-        and x_BS.device.type == "cpu"
-        and x_BS.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
+    foldable = folds or not isinstance(norm, nn.GroupNorm)
+    return foldable and x_BS.dtype == torch.float32 and is_eager_cpu(x_BS)
 
 
 def convolve(x_BS: Tensor, blocks: Sequence[ConvBlock]) -> Tensor:

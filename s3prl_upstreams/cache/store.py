@@ -51,11 +51,8 @@ class FeatureStore:
     def put(self, key: bytes, entry: Entry) -> Entry:
         """Keep an entry where there is place; returns what :meth:`get` will."""
         tensor = entry.tensor.detach().cpu()
-        rounded = tensor.to(self.dtype or tensor.dtype)
-        if rounded.isfinite().all() or not tensor.isfinite().all():
-            tensor = rounded
-        else:
-            say_once(f"features beyond {self.dtype}'s range are kept as {tensor.dtype}")
+        if self.dtype is not None:
+            tensor = _rounded(tensor, self.dtype)
         entry = replace(entry, tensor=tensor)
         self._remember(key, entry)
         if self.disk is not None:
@@ -84,6 +81,15 @@ class FeatureStore:
             self._memory[key] = entry
             self.memory_left -= entry.nbytes
             self.memory_bytes += entry.nbytes
+
+
+def _rounded(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Convert numbers, unless one of them would no longer be finite."""
+    rounded = tensor.to(dtype)
+    if rounded.isfinite().all() or not tensor.isfinite().all():
+        return rounded
+    say_once(f"features beyond {dtype}'s range are kept as {tensor.dtype}")
+    return tensor
 
 
 def open_store(options: CacheOptions, expdir: str, key: str, about: dict[str, Any]) -> FeatureStore:

@@ -153,16 +153,23 @@ def test_the_best_layer_on_the_development_queries_counts(tmp_path, monkeypatch)
     assert len(other.calls) == 4, "scores of another upstream are out of date"
 
 
-def test_the_best_learning_rate_on_the_development_split_counts(tmp_path):
-    """Dev says 1e-3, the test set would have said 1e-4."""
-    dev, test = iter([0.2, 0.9, 0.5]), [0.3, 0.4, 0.8]
-    stock = Stock(test, best=("dev-best.ckpt",))
+def with_dev(stock, records):
+    """Runs of ``stock`` whose trainings leave these records of the development split, in turn."""
+    left = iter(records)
 
     def run(call):
         scores = stock(call)
         if call.mode == "train":
-            (call.folder / "dev.json").write_text(json.dumps({"value": next(dev)}))
+            (call.folder / "dev.json").write_text(json.dumps(next(left)))
         return scores
+
+    return run
+
+
+def test_the_best_learning_rate_on_the_development_split_counts(tmp_path):
+    """Dev says 1e-3, the test set would have said 1e-4."""
+    stock = Stock([0.3, 0.4, 0.8], best=("dev-best.ckpt",))
+    run = with_dev(stock, [{"value": value} for value in (0.2, 0.9, 0.5)])
 
     (score,) = run_flow(command(tmp_path, "sid", "--lr_sweep", "1e-2 1e-3 1e-4"), run)
     assert score.value == 0.4
@@ -185,15 +192,8 @@ def test_without_a_development_split_the_trials_decide(tmp_path):
 
 def test_diarisation_is_chosen_by_its_frame_accuracy_on_dev(tmp_path):
     """Higher is better there, lower in DER, and the test set must not be asked."""
-    accuracy, errors = iter([0.5, 0.9, 0.7]), [10.0, 30.0, 20.0]
-    stock = Stock(errors, best=("best-states-dev.ckpt",), direction="lower")
-
-    def run(call):
-        scores = stock(call)
-        if call.mode == "train":
-            record = {"value": next(accuracy), "direction": "higher"}
-            (call.folder / "dev.json").write_text(json.dumps(record))
-        return scores
+    stock = Stock([10.0, 30.0, 20.0], best=("best-states-dev.ckpt",), direction="lower")
+    run = with_dev(stock, [{"value": v, "direction": "higher"} for v in (0.5, 0.9, 0.7)])
 
     (score,) = run_flow(command(tmp_path, "sd", "--lr_sweep", "1e-2 1e-3 1e-4"), run)
     assert (score.value, score.direction) == (30.0, "lower")
@@ -208,14 +208,9 @@ def test_a_learning_rate_is_never_chosen_by_the_test_set(tmp_path, task, where):
 
 
 def test_folds_are_compared_by_the_mean_of_their_dev_scores(tmp_path):
-    dev = iter([0.1, 0.1, 0.1, 0.1, 0.9, *5 * [0.2]])
     stock = Stock([*5 * [1.0], *5 * [2.0]], best=("dev-best.ckpt",))
-
-    def run(call):
-        scores = stock(call)
-        if call.mode == "train":
-            (call.folder / "dev.json").write_text(json.dumps({"value": next(dev)}))
-        return scores
+    dev = (0.1, 0.1, 0.1, 0.1, 0.9, *5 * [0.2])
+    run = with_dev(stock, [{"value": value} for value in dev])
 
     (score,) = run_flow(command(tmp_path, "er", "--lr_sweep", "1e-3 1e-4"), run)
     assert score.value == 1.0
