@@ -9,8 +9,7 @@ from pathlib import Path
 
 from espnet_kd.errors import CheckpointError
 from s3prl_upstreams.flows import saved_states
-from s3prl_upstreams.invocation import Invocation
-from s3prl_upstreams.saves import STATES
+from s3prl_upstreams.invocation import STATES, Invocation
 
 ASIDE = "unreadable-"
 """Put before the name of a checkpoint that was passed over: S3PRL sees it no more."""

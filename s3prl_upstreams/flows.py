@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from espnet_kd.errors import CheckpointError, ConfigError, KDError
 from s3prl_upstreams.configs import read_yaml
 from s3prl_upstreams.describe_upstream import build_upstream, describe
-from s3prl_upstreams.invocation import Invocation
+from s3prl_upstreams.invocation import STATES, Invocation
 from s3prl_upstreams.scores import DEV_FILE, SCORE_FILE, RunScore, save_scores
 from s3prl_upstreams.tasks import TASKS
 
@@ -42,7 +42,7 @@ def run_flow(call: Invocation, run: Run) -> list[RunScore]:
         The scores of the task, which are also in ``score.json`` of the experiment folder.
     """
     if call.home is None:
-        call = replace(call, home=str(call.states))
+        call = replace(call, home=str(call.folder))
     flow = call.task.flow if call.task is not None else "best"
     if call.rates and flow != "layers":  # which trains nothing
         return sweep_flow(call, run)
@@ -102,7 +102,7 @@ def checkpoints_flow(call: Invocation, run: Run) -> list[RunScore]:
     """Train, then evaluate every kept checkpoint; the best one counts (ASV of SUPERB)."""
     run(replace(call, mode="train"))
     found = []
-    for path in saved_states(call.states):
+    for path in saved_states(call.folder):
         folder = call.folder / "checkpoints" / path.stem
         scores = _earlier(call, folder, path)
         if scores is None:
@@ -182,11 +182,12 @@ def best_checkpoint(call: Invocation) -> Path:
     Raises:
         CheckpointError: the run saved nothing.
     """
-    folder = call.states
     tasks = TASKS if call.task is None else (call.task,)
     names = dict.fromkeys([task.best for task in tasks if task.best])
-    found = [folder / name for name in names if (folder / name).is_file()]
-    states = saved_states(folder)
+    # Since -e the training may have written to another folder, and found none that is better.
+    folders = (call.folder, call.states)
+    found = [path for folder in folders for name in names if (path := folder / name).is_file()]
+    states = saved_states(call.folder)
     if not found and not states:
         raise _nothing_saved(call)
     return (found or states[-1:])[0]
@@ -194,11 +195,11 @@ def best_checkpoint(call: Invocation) -> Path:
 
 def saved_states(folder: Path) -> list[Path]:
     """Return S3PRL's regular checkpoints, the earliest first."""
-    return sorted(folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[-1]))
+    return sorted(folder.glob(STATES), key=lambda path: int(path.stem.split("-")[-1]))
 
 
 def _nothing_saved(call: Invocation) -> CheckpointError:
-    return CheckpointError(f"{call.states} holds no checkpoint; did training reach save_step?")
+    return CheckpointError(f"{call.folder} holds no checkpoint; did training reach save_step?")
 
 
 def _best(scores: list[list[RunScore]], things: list[T]) -> tuple[list[RunScore], T]:

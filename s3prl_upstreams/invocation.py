@@ -35,6 +35,9 @@ options of this wrapper (all others are S3PRL's own, see below):
 )
 """Shown above S3PRL's own help."""
 
+STATES = "states-*.ckpt"
+"""S3PRL's regular checkpoints, with which ``-a`` goes on."""
+
 _FLAGS: dict[str, tuple[str, ...]] = {
     "mode": ("-m", "--mode"),
     "split": ("-t", "--evaluate_split"),
@@ -115,6 +118,8 @@ class Invocation:
         known, rest = parser.parse_known_args(list(argv))
         cache = take_cache_options(known)
         values = vars(known)
+        if (values["override"] or "").lower() == "none":  # S3PRL's word for no change
+            values["override"] = None
         values["rates"] = () if values["rates"] is None else parse_rates(values["rates"])
         for name in _PATHS:
             values[name] = _absolute(values[name])
@@ -145,7 +150,7 @@ class Invocation:
         if self.expname is None and self.expdir is None and self.past_exp is None:
             done = replace(done, expname=f"{self.upstream}_{self.downstream}")
         if done.past_exp is None or done.mode is None:  # else S3PRL knows it from the checkpoint
-            done = replace(done, cache=done.cache.in_experiment(done.states))
+            done = replace(done, cache=done.cache.in_experiment(done.folder))
         return done
 
     def evaluation(self, checkpoint: Path) -> Invocation:
@@ -163,14 +168,18 @@ class Invocation:
 
     @property
     def folder(self) -> Path:
-        """Experiment folder; of a run that goes on, and names no other, its checkpoint's."""
+        """Experiment folder; of a run that goes on, and names no other, its checkpoint's.
+
+        S3PRL would take the one stored in the checkpoint, even where that was moved elsewhere, and
+        not listen to ``-p``: see :mod:`~s3prl_upstreams.moved`.
+        """
         if self.expdir is None and self.expname is None and self.past_exp is not None:
             return self.states
         return Path(self.expdir or f"result/downstream/{self.expname}")
 
     @property
     def states(self) -> Path:
-        """Folder of the checkpoints."""
+        """Folder of the checkpoints that it begins with, or will write."""
         if self.past_exp is None:
             return self.folder
         given = Path(self.past_exp)
@@ -182,10 +191,14 @@ class Invocation:
         return any(word in _RESUME for word in self.rest)
 
     @property
+    def takes_states(self) -> bool:
+        """Whether it goes on with what its folder holds; S3PRL drops ``-e`` then."""
+        return self.goes_on and any(self.folder.glob(STATES))
+
+    @property
     def resumes(self) -> bool:
         """Whether configuration and arguments come from an earlier checkpoint."""
-        saved = any(self.folder.glob("states-*.ckpt"))
-        return self.past_exp is not None or (saved and self.goes_on)
+        return self.past_exp is not None or self.takes_states
 
 
 def parse_rates(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from espnet_kd.errors import CheckpointError, ConfigError
 from s3prl_upstreams.configs import read_yaml
 from s3prl_upstreams.damaged import is_whole
 from s3prl_upstreams.flows import saved_states
-from s3prl_upstreams.invocation import Invocation
+from s3prl_upstreams.invocation import STATES, Invocation
 
 _PARTS: dict[str, type] = {"Args": Namespace, "Config": Mapping, "Downstream": Mapping}
 """What S3PRL takes from a checkpoint of a downstream run; the rest of it is optional."""
@@ -52,7 +52,7 @@ def _one_line(text: object) -> str:
 
 
 def _override_problems(call: Invocation) -> list[str]:
-    if call.override is None or call.override.lower() == "none":  # S3PRL's word for no change
+    if call.override is None:
         return []
     return [
         f"-o: {part.strip()!r} {problem}"
@@ -73,8 +73,6 @@ def _part_problem(part: str) -> str | None:
 
 
 def _folder_problems(call: Invocation) -> list[str]:
-    if call.past_exp is not None and call.expdir is None:
-        return []  # the checkpoint says where the experiment is
     if call.expdir == "":
         return ["-p: the name is empty; give a folder"]
     # The nearest thing there, of which a broken link is one: S3PRL makes the folders below it.
@@ -88,17 +86,35 @@ def _folder_problems(call: Invocation) -> list[str]:
 
 
 def _checkpoint_problems(call: Invocation) -> list[str]:
-    option, given = "-e", call.past_exp
-    if call.goes_on and any(call.folder.glob("states-*.ckpt")):  # then S3PRL drops -e
-        option, given = "-a", str(call.folder)
+    option, given = _first_states(call)
     if given is None:
         return []
     try:
-        if (path := _resumed_file(Path(given))) is not None:
-            _check_content(path)
+        path = Path(given) if option == "-i" else _resumed_file(Path(given))
+        if path is None:
+            return []
+        stored = _check_content(path)
     except CheckpointError as error:
         return [f"{option}: {error}"]
-    return []
+    return [] if option == "-i" else _mismatches(call, option, path, stored)
+
+
+def _first_states(call: Invocation) -> tuple[str, str | None]:
+    """Return the option that gives S3PRL its first checkpoint, and which; others are dropped."""
+    if call.takes_states:
+        return "-a", str(call.folder)
+    return ("-i", call.init_ckpt) if call.past_exp is None else ("-e", call.past_exp)
+
+
+def _mismatches(call: Invocation, option: str, path: Path, stored: Namespace) -> list[str]:
+    """Name what the command wants and the checkpoint, to which S3PRL listens, is not of."""
+    remedy = "give -p another folder" if option == "-a" else "leave it out"
+    given = {"-u": ("upstream", call.upstream), "-d": ("downstream", call.downstream)}
+    return [
+        f"{flag} {now}: {path}, with which {option} goes on, is of {flag} {before}; {remedy}"
+        for flag, (name, now) in given.items()
+        if now is not None and (before := getattr(stored, name, now)) != now
+    ]
 
 
 def _resumed_file(given: Path) -> Path | None:
@@ -111,22 +127,25 @@ def _resumed_file(given: Path) -> Path | None:
     try:
         states = saved_states(given)
     except ValueError as error:
-        problem = "a states-*.ckpt is not named by its step; rename it or name the file to use"
+        problem = f"a {STATES} is not named by its step; rename it or name the file to use"
         raise CheckpointError(f"{given}: {problem}") from error
     if not states:
-        raise CheckpointError(f"{given} holds no states-*.ckpt; name a checkpoint in it")
+        raise CheckpointError(f"{given} holds no {STATES}; name a checkpoint in it")
     return next(filter(is_whole, reversed(states)), None)
 
 
-def _check_content(path: Path) -> None:
+def _check_content(path: Path) -> Namespace:
+    """Return the arguments that a checkpoint was made with."""
     content = _read_keys(path)
     is_map = isinstance(content, Mapping)
     missing = [n for n, kind in _PARTS.items() if not (is_map and isinstance(content.get(n), kind))]
     if missing:
         raise CheckpointError(
             f"{path} is no checkpoint of a downstream run: it lacks {', '.join(missing)}; "
-            "name a states-*.ckpt or *-best.ckpt that S3PRL saved (-k takes the upstream's)"
+            f"name a {STATES} or *-best.ckpt that S3PRL saved (-k takes the upstream's)"
         )
+    stored: Namespace = content["Args"]
+    return stored
 
 
 def _read_keys(path: Path) -> Any:

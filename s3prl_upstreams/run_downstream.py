@@ -33,10 +33,12 @@ from s3prl_upstreams.describe_upstream import check_upstream
 from s3prl_upstreams.flows import run_flow
 from s3prl_upstreams.invocation import OWN_OPTIONS, Invocation
 from s3prl_upstreams.loaders import refuse_empty_loaders
+from s3prl_upstreams.moved import torch_that_loads_for
 from s3prl_upstreams.preflight import option_problems
 from s3prl_upstreams.quick_hub import provide_hub
 from s3prl_upstreams.quick_lstm import train_quickly
 from s3prl_upstreams.rescore import rescore
+from s3prl_upstreams.same_weights import compare_weights
 from s3prl_upstreams.scores import DEV_FILE, RunScore, ScoreBook, keep_best_dev, save_scores
 from s3prl_upstreams.tasks import Task, task_of
 
@@ -133,8 +135,11 @@ def _run_mode(stock: ModuleType, call: Invocation) -> list[RunScore]:
     runner = importlib.import_module("s3prl.downstream.runner")
     get_downstream = refuse_empty_loaders(runner.Runner._get_downstream)
     get_downstream = train_quickly(get_downstream, call.quick_lstm)
+    get_upstream = compare_weights(runner.Runner._get_upstream)
     with (
+        _attribute(stock, "torch", torch_that_loads_for(call.folder)),
         _attribute(stock, "get_downstream_args", settle),
+        _attribute(runner.Runner, "_get_upstream", get_upstream),
         _attribute(runner.Runner, "_get_downstream", get_downstream),
         feature_cache(runner.Runner, call.cache) as cache,
         _attribute(runner.Runner, "evaluate", _keeping_dev(runner.Runner.evaluate, keep_dev)),

@@ -15,9 +15,7 @@ from typing import Any
 import torch
 
 from espnet_kd.utils.files import atomic_path
-
-STATES = "states-*.ckpt"
-"""S3PRL's regular checkpoints, with which ``-a`` goes on."""
+from s3prl_upstreams.invocation import STATES
 
 
 class Instead:

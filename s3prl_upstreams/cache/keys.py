@@ -38,6 +38,13 @@ def batch_key(wavs: Sequence[Tensor]) -> bytes:
     return key
 
 
+def tensor_digest(tensor: Tensor) -> bytes:
+    """Digest of a tensor's numbers and of their type."""
+    digest = hashlib.sha256()
+    _add_tensor(digest, tensor)
+    return digest.digest()
+
+
 def upstream_key(upstream: nn.Module, *more: object) -> str:
     """Digest of an upstream: code, options, all parameters and buffers, kind of device.
 

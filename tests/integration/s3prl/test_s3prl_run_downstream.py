@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import CheckpointError, ConfigError
 from s3prl_upstreams import hub
 from s3prl_upstreams.expert import UpstreamExpert
@@ -100,6 +101,34 @@ def test_a_kill_during_a_save_costs_one_interval(corpora, student, monkeypatch, 
     said = capsys.readouterr().err
     assert "states-6.ckpt is cut off" in said
     assert "Traceback" not in said
+
+
+def test_an_experiment_that_was_moved_writes_where_it_is(corpora, student):
+    words = ["-u", "armhubert", "-k", str(student), "-d", "ks", "--data", str(corpora)]
+    run(["-m", "train", *words, "-p", "before", *steps("ks", 2, ",,config.runner.save_step=1")])
+    Path("before").rename("now")
+    more = steps("ks", 3, ",,config.runner.save_step=1")
+    run(["-m", "train", *words, "-p", "now", *more, "-a"])
+    assert Path("now/states-3.ckpt").is_file()
+    (score,) = run(["-e", "now/states-3.ckpt", "-m", "evaluate"])
+    run(["-e", "now/states-3.ckpt", "-m", "evaluate", "-p", "elsewhere"])
+    for folder in ("now", "elsewhere"):
+        assert json.loads(Path(folder, "score.json").read_text())["value"] == score.value
+    assert not Path("before").exists()
+
+
+def test_a_head_does_not_go_on_with_other_weights(corpora, student, capsys):
+    shutil.copytree(student, "student")
+    words = ["-u", "armhubert", "-k", "student", "-d", "ks", "--data", str(corpora), "-p", "exp"]
+    run(["-m", "train", *words, *steps("ks", 2, ",,config.runner.save_step=1")])
+    again = ["-m", "train", *words, *steps("ks", 3), "-a"]
+    encoder = SpeechEncoder.from_pretrained("student")
+    encoder.encoder_norm.weight.data.mul_(0.9)
+    encoder.save_pretrained("student")
+    assert main(again) == 1
+    assert "exp/states-2.ckpt was trained on other weights than" in capsys.readouterr().err
+    assert main(["-m", "evaluate", "-e", "exp/states-2.ckpt"]) == 0
+    assert "warning: the head in exp/states-2.ckpt" in capsys.readouterr().err
 
 
 def test_remembered_features_change_nothing(corpora, student, monkeypatch):

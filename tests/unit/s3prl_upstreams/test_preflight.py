@@ -210,6 +210,26 @@ def test_states_that_a_resumed_run_takes_are_checked(tmp_path):
     assert problems(*NEW, "-p", "exp") == []
 
 
+@pytest.mark.parametrize(("flag", "name"), [("-u", "upstream"), ("-d", "downstream")])
+def test_a_checkpoint_of_another_upstream_or_task(tmp_path, flag, name):
+    (tmp_path / "exp").mkdir()
+    args = Namespace(**{"upstream": "fbank", "downstream": "asr", name: "other"})
+    torch.save(states(Args=args), "exp/states-5.ckpt")
+    said = problem(*NEW, "-p", "exp", "-a")
+    assert "exp/states-5.ckpt, with which -a goes on" in said
+    assert f"is of {flag} other; give -p another folder" in said
+    assert problem(*NEW, "-e", "exp/states-5.ckpt").endswith("leave it out")
+    assert problems(*NEW, "-i", "exp/states-5.ckpt") == []
+    assert problems("-m", "train", "-e", "exp/states-5.ckpt") == []
+
+
+@pytest.mark.parametrize(("words", "option"), [(["-i", "x.ckpt"], "-i"), (["-e", "x.ckpt"], "-e")])
+def test_weights_to_begin_with(words, option):
+    assert problem(*NEW, *words).startswith(f"{option}: checkpoint x.ckpt does not exist")
+    torch.save(states(), "x.ckpt")
+    assert problems(*NEW, *words) == []
+
+
 def test_all_problems_come_at_once_and_before_s3prl(monkeypatch, capsys):
     def imported(quick):
         raise AssertionError("S3PRL was imported")
