@@ -109,7 +109,11 @@ def _first_states(call: Invocation) -> tuple[str, str | None]:
 def _mismatches(call: Invocation, option: str, path: Path, stored: Namespace) -> list[str]:
     """Name what the command wants and the checkpoint, to which S3PRL listens, is not of."""
     remedy = "give -p another folder" if option == "-a" else "leave it out"
-    given = {"-u": ("upstream", call.upstream), "-d": ("downstream", call.downstream)}
+    given = {
+        "-u": ("upstream", call.upstream),
+        "-d": ("downstream", call.downstream),
+        "--superb_variant": ("superb_variant", call.variant),
+    }
     return [
         f"{flag} {now}: {path}, with which {option} goes on, is of {flag} {before}; {remedy}"
         for flag, (name, now) in given.items()

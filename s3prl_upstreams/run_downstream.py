@@ -185,6 +185,8 @@ def settle_run(args: Namespace, config: Config, call: Invocation) -> Task | None
     if call.dtype is not None and args.upstream not in hub.names():
         problem = f"only our upstreams take it, and {args.upstream} is none of them"
         raise ConfigError("--upstream_dtype", [problem])
+    if not args.past_exp:
+        args.superb_variant = call.variant
     task = task_of(args.downstream, config)
     if call.split is None and task is not None:
         args.evaluate_split = task.test

@@ -210,16 +210,22 @@ def test_states_that_a_resumed_run_takes_are_checked(tmp_path):
     assert problems(*NEW, "-p", "exp") == []
 
 
-@pytest.mark.parametrize(("flag", "name"), [("-u", "upstream"), ("-d", "downstream")])
-def test_a_checkpoint_of_another_upstream_or_task(tmp_path, flag, name):
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [("-u", "upstream"), ("-d", "downstream"), ("--superb_variant", "superb_variant")],
+)
+def test_a_checkpoint_of_another_upstream_task_or_variant(tmp_path, flag, name):
     (tmp_path / "exp").mkdir()
-    args = Namespace(**{"upstream": "fbank", "downstream": "asr", name: "other"})
-    torch.save(states(Args=args), "exp/states-5.ckpt")
-    said = problem(*NEW, "-p", "exp", "-a")
+    words = [*NEW, "--superb_variant", "armhubert"]
+    args = {"upstream": "fbank", "downstream": "asr", "superb_variant": "armhubert"}
+    torch.save(states(Args=Namespace(**args)), "exp/states-5.ckpt")
+    assert problems(*words, "-p", "exp", "-a") == []
+    torch.save(states(Args=Namespace(**args | {name: "other"})), "exp/states-5.ckpt")
+    said = problem(*words, "-p", "exp", "-a")
     assert "exp/states-5.ckpt, with which -a goes on" in said
     assert f"is of {flag} other; give -p another folder" in said
-    assert problem(*NEW, "-e", "exp/states-5.ckpt").endswith("leave it out")
-    assert problems(*NEW, "-i", "exp/states-5.ckpt") == []
+    assert problem(*words, "-e", "exp/states-5.ckpt").endswith("leave it out")
+    assert problems(*words, "-i", "exp/states-5.ckpt") == []
     assert problems("-m", "train", "-e", "exp/states-5.ckpt") == []
 
 
