@@ -12,9 +12,10 @@ from s3prl_upstreams.cache.exact import CachingUpstream, Selection
 from s3prl_upstreams.cache.isolated import IsolatedUpstream
 from s3prl_upstreams.cache.keys import FORMAT, upstream_key
 from s3prl_upstreams.cache.layers import sum_by_product
+from s3prl_upstreams.cache.lookahead import LookAhead
 from s3prl_upstreams.cache.options import SHUFFLED, CacheOptions
 from s3prl_upstreams.cache.pooled import PooledUpstream, pooling_problems, take_single_frames
-from s3prl_upstreams.cache.prefill import passes, prefill
+from s3prl_upstreams.cache.prefill import prefill
 from s3prl_upstreams.cache.report import say
 from s3prl_upstreams.cache.store import open_store
 
@@ -55,8 +56,10 @@ class RunCache:
             entry = get_downstream(runner)
             if self.upstream is not None and runner.args.mode == "train":
                 self.upstream.comes_again = self._comes_again(runner.args.downstream, entry.model)
-            if isinstance(self.upstream, IsolatedUpstream) and self._is_to_prefill(runner, entry):
-                prefill(runner, entry.model, self.upstream, self._places)
+            if isinstance(self.upstream, PooledUpstream):
+                entry.model.get_dataloader = self._ahead(runner, entry.model, self.upstream)
+            if isinstance(self.upstream, IsolatedUpstream) and self.options.prefill:
+                prefill(runner, entry.model.get_dataloader, self.upstream, self._places)
             return entry
 
         return get
@@ -70,10 +73,11 @@ class RunCache:
         long = cut if self.options.mode == "isolated" else None
         return lambda samples: not (head.training and (shuffled or samples == long))
 
-    def _is_to_prefill(self, runner: Any, downstream: Any) -> bool:
-        if self.options.prefill or not self.options.prefill_if_long:
-            return self.options.prefill
-        return runner.args.mode == "train" and passes(runner, downstream.model) >= 2.0
+    def _ahead(self, runner: Any, model: Any, upstream: PooledUpstream) -> LookAhead:
+        settings, head = runner.config["runner"], getattr(model, "module", model)
+        batches = settings["total_steps"] * settings.get("gradient_accumulate_steps", 1)
+        most = {settings.get("train_dataloader", "train"): batches}
+        return LookAhead(head, model.get_dataloader, upstream, self._places, most)
 
     def _check(self, runner: Any) -> None:
         problems = []

@@ -64,14 +64,18 @@ class IsolatedUpstream(CachingUpstream):
         with self.tally.clock("fetching"):
             return self.assemble(entries, lengths, wavs[0].device)
 
-    def fill(self, wavs: Sequence[Tensor]) -> None:
+    def fill(self, wavs: Sequence[Tensor], share: bool = True) -> None:
         """Compute and keep what the store lacks of some waves.
 
-        Several processes with files in common compute a share each; ``meet`` comes after it.
+        Args:
+            wavs: 1-D waves.
+            share: several processes with files in common are given the same waves and compute
+                a share each; ``meet`` comes after it.
         """
         with self.tally.clock("fetching"):
             again = [wav for wav in wavs if self.comes_again(len(wav))]
-            named = {key: wav for wav in again if self._is_to_make(key := wave_key(wav))}
+            named = {wave_key(wav): wav for wav in again}
+            named = {k: wav for k, wav in named.items() if self._is_to_make(k, share)}
             missing = {key: wav.to(self.device) for key, wav in named.items()}
         self.tally.filled += sum(1 for _ in self._made(missing))
 
@@ -80,8 +84,9 @@ class IsolatedUpstream(CachingUpstream):
         wait_for_all()
         self.store.refresh()
 
-    def _is_to_make(self, key: bytes) -> bool:
-        return key not in self.store and (self.store.disk is None or is_mine(key))
+    def _is_to_make(self, key: bytes, share: bool) -> bool:
+        alone = not share or self.store.disk is None
+        return key not in self.store and (alone or is_mine(key))
 
     def _made(self, missing: dict[bytes, Tensor]) -> Iterator[tuple[bytes, Entry]]:
         """Compute and keep waves, batch by batch."""

@@ -27,8 +27,8 @@ HELP = """\
                            --feature_cache exact: ASR's batches, and all of dev and test, come again
   --feature_cache MODE     compute features once. exact: whole batches that come again, the same
                            result bit for bit; isolated: single utterances (PR, SF, SD, ASV);
-                           pooled: their means over time (SID, KS, IC, ER); auto: by the task, means
-                           before the first step if the training visits its data twice or more
+                           pooled: their means over time (SID, KS, IC, ER), those of an epoch
+                           before its first step; auto: by the task
   --feature_cache_dir DIR  where they are kept, keyed by the upstream's weights: runs may share it
                            (default EXPDIR/feature_cache, unless --feature_memory is given)
   --feature_cache_gb GB    what the files there may take (default 50)
@@ -59,8 +59,6 @@ class CacheOptions:
     """Fixed places at which a long recording is cut; 0 = anywhere, as the task draws."""
     prefill: bool = False
     """Compute all splits before the first step."""
-    prefill_if_long: bool = False
-    """The same, if the training visits its data twice or more: what ``auto`` does with means."""
 
     @property
     def on(self) -> bool:
@@ -88,7 +86,7 @@ class CacheOptions:
         mode = _AUTO.get(downstream, "pooled" if linear else "isolated")
         if mode == "exact":
             return replace(self, mode=mode, dtype="float32", crops=0, prefill=False)
-        return replace(self, mode=mode, prefill_if_long=mode == "pooled")
+        return replace(self, mode=mode)
 
     def problems(self) -> list[str]:
         """All that is wrong with them."""

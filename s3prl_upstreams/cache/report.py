@@ -22,7 +22,7 @@ class Tally:
     hit_samples: int = 0
     """Samples of the former."""
     filled: int = 0
-    """Units computed before the first step."""
+    """Units computed before the batches that want them."""
     computed: int = 0
     """Samples that went through the upstream."""
     computing: float = 0.0

@@ -80,13 +80,19 @@ class TicketDataset(Dataset[Any]):
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.known: dict[int, list[Item]] = {}
+        """Forms of the items that were computed; none = to be read each time."""
 
     def __len__(self) -> int:
         return len(self.dataset)
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left that was never looked at."""
+        return len(self.known) == len(self)
+
     def __getitem__(self, index: int) -> Any:
         forms = self.known.get(index)
-        if forms is None:
+        if not forms:
             return self.dataset[index]
         return forms[0] if len(forms) == 1 else random.choice(forms)
 

@@ -84,7 +84,6 @@ def test_exact_does_not_round():
 def test_auto_takes_what_suits_the_task():
     cache = parse("--feature_cache", "auto", "--feature_cache_dtype", "float16").cache
     assert cache.for_task("ctc", linear=False) == replace(cache, mode="isolated")
-    means = replace(cache, mode="pooled", prefill_if_long=True)
-    assert cache.for_task("emotion", linear=True) == means
+    assert cache.for_task("emotion", linear=True) == replace(cache, mode="pooled")
     assert cache.for_task("asr", linear=False) == replace(cache, mode="exact", dtype="float32")
     assert CacheOptions("exact").for_task("emotion", linear=True).mode == "exact"

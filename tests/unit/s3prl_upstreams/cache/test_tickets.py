@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import torch
 from s3prl_upstreams.cache.crops import Places
 from s3prl_upstreams.cache.exact import Selection
 from s3prl_upstreams.cache.keys import wave_key
+from s3prl_upstreams.cache.lookahead import LookAhead
 from s3prl_upstreams.cache.pooled import PooledUpstream
-from s3prl_upstreams.cache.prefill import with_tickets
 from s3prl_upstreams.cache.store import FeatureStore
 from s3prl_upstreams.cache.tickets import TicketDataset, make_ticket, read_ticket
 from tests.unit.s3prl_upstreams.cache.toy import Toy, waves
@@ -55,10 +56,13 @@ def filled(count, memory=10**6):
     places = Places(count)
     dataset = Recordings(places)
     upstream = PooledUpstream(Toy(), Selection("hidden_states", 10), FeatureStore(None, memory))
-    with torch.no_grad():
-        known = with_tickets(torch.utils.data.DataLoader(dataset), "train", upstream.eval(), places)
-    places.only = None
-    return dataset, known, upstream
+    head = SimpleNamespace(train_dataset=dataset)
+
+    def get_dataloader(split):
+        return torch.utils.data.DataLoader(getattr(head, f"{split}_dataset"))
+
+    LookAhead(head, get_dataloader, upstream.eval(), places, {})("train")
+    return dataset, head.train_dataset, upstream
 
 
 def given(upstream, items):
@@ -100,7 +104,7 @@ def test_what_is_cut_anywhere_is_read_each_time():
 
 def test_without_place_in_the_store_there_are_no_tickets():
     _, known, _ = filled(2, memory=0)
-    assert known.known == {}
+    assert known.known == {0: [], 1: [], 2: [], 3: []}
     assert np.array_equal(known[0][0], waves(30)[0].numpy())
 
 
