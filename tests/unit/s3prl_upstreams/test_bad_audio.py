@@ -8,6 +8,7 @@ import soundfile
 import torchaudio
 
 from espnet_kd.errors import AudioError
+from s3prl_upstreams import bad_audio
 from s3prl_upstreams.bad_audio import checked, name_bad_audio, policy_of
 
 
@@ -59,6 +60,25 @@ def test_damage_inside_is_named(tmp_path):
 
     with pytest.raises(AudioError, match=r"a.wav: damaged inside \(lost sync\)"):
         checked(read, policy_of("asr"))(str(write(tmp_path / "a.wav")))
+
+
+def test_a_file_is_checked_again_when_it_was_written_again(load, tmp_path, monkeypatch):
+    looked = []
+    check = bad_audio.check_samples
+    monkeypatch.setattr(bad_audio, "check_samples", lambda *a: (looked.append(a[1]), check(*a)))
+    monkeypatch.setattr(bad_audio, "REMEMBERED", 2)
+    path = write(tmp_path / "a.wav")
+    for _ in range(3):
+        load(path)
+    assert looked == ["a"]
+    for name in ("b", "c", "a"):
+        load(write(tmp_path / f"{name}.wav"))
+    assert looked == ["a", "b", "c", "a"]
+    load(write(path, 1700))
+    write(path, value=np.nan)
+    for _ in range(2):
+        with pytest.raises(AudioError, match=r"a.wav: 1600 sample"):
+            load(path)
 
 
 def test_readers_are_wrapped_once(monkeypatch):
