@@ -4,12 +4,13 @@ The anchor is stock S3PRL, with the student's weights in S3PRL's own wav2vec 2.0
 (``stock_upstream.py``); a second side is stock S3PRL with our upstream, to tell the cache's share
 from the network's. All sides have stock heads, batches and learning rates and go from loading the
 student to the last checkpoint; development (and test, where the task does) are evaluated once per
-epoch. The last side trains once more with the files of the first mode, as ``--lr_sweep`` does; its
-rate is the same, so that weights can be compared. The corpora are noise (``superb_data.py``), so
-scores mean nothing, and weights are compared instead. With ``--norm layer_norm`` all sides give the
-same result up to rounding, except for rows with fixed crops, which are another way to train; with
-``group_norm`` features of shorter utterances depend on the padding of their batch, and are only
-comparable. Run: ``python benchmarks/superb_cache.py --tasks PR IC``.
+epoch. KS and SID cut recordings at random; sides with fixed cuts stand beside stock S3PRL with the
+same cuts. The last side trains once more with the files of the judged mode, as ``--lr_sweep`` does;
+its rate is the same, so that weights can be compared. The corpora are noise (``superb_data.py``),
+so scores mean nothing, and weights are compared instead. With ``--norm layer_norm`` all sides give
+the same result as their anchor up to rounding; with ``group_norm`` features of shorter utterances
+depend on the padding of their batch, and are only comparable. Run:
+``python benchmarks/superb_cache.py --tasks PR IC``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,12 @@ from superb_data import MAKERS, Corpus
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.encoder.architectures import architecture
 from espnet_kd.evaluation.timing import Timing, use_threads
+from s3prl_upstreams.cache.crops import Places, stand_in, where_crops_are_drawn
 from s3prl_upstreams.run_downstream import run
+from s3prl_upstreams.tasks import find_task
 
 STOCK, OURS = "S3PRL", "S3PRL, our upstream"
+STOCK_CUT = "S3PRL, 1 fixed cut"
 EXPERT = "config.downstream_expert"
 LONG = 100
 """Epochs for which the ratio is computed from the first pass and the rest: tasks have 46 to 277."""
@@ -59,7 +64,7 @@ class Case:
     modes: tuple[tuple[str, ...], ...]
     """Options of the sides with a cache."""
     goal: float
-    """Ratio of CPU time; judged is the first mode, without files before and with them."""
+    """Ratio of CPU time; judged is the last mode, without files before and with them."""
     workers: str
     """Where the number of loader processes stands in the configuration."""
     more: str = ""
@@ -68,8 +73,8 @@ class Case:
 
 
 EXACT, ISOLATED = ("exact",), ("isolated",)
-POOLED = ("pooled", "--feature_cache_prefill")
-CROPS = (*POOLED, "--feature_cache_crops", "2")
+POOLED = ("pooled",)
+CROPS = (*POOLED, "--feature_cache_crops", "1")
 DATARC = f"{EXPERT}.datarc"
 CASES = {
     "PR": Case((32, 2, 2), 16, (ISOLATED,), 1 / 5, f"{EXPERT}.corpus"),
@@ -103,7 +108,7 @@ class Student:
 
     def upstream(self, name: str) -> list[str]:
         """Words of the command line."""
-        if name == STOCK:
+        if name in (STOCK, STOCK_CUT):
             return ["-u", UPSTREAM, "-k", str(self.file)]
         return ["-u", "kd_student", "-k", str(self.folder)]
 
@@ -154,13 +159,13 @@ class Run:
     printed: str
 
 
-def run_once(words: list[str], threads: int) -> Run:
-    """Train in this process, in an experiment folder of its own."""
+def run_once(words: list[str], threads: int, cuts: AbstractContextManager[object]) -> Run:
+    """Train in this process, in an experiment folder of its own; ``cuts`` is held meanwhile."""
     exp = Path(words[words.index("-p") + 1])
     output, silence = io.StringIO(), contextlib.ExitStack()
     silence.enter_context(contextlib.redirect_stderr(output))
     silence.enter_context(contextlib.redirect_stdout(output))
-    with use_threads(threads), silence, _same_start():
+    with use_threads(threads), silence, _same_start(), cuts:
         cpu, wall = _cpu(), time.perf_counter()
         run(words)
         cpu, wall = _cpu() - cpu, time.perf_counter() - wall
@@ -168,6 +173,15 @@ def run_once(words: list[str], threads: int) -> Run:
     told = re.search(r"upstream ([\d.]+) s", printed)
     upstream = float(told[1]) if told else float("nan")
     return Run(Clocked(Timing((cpu,), (wall,), threads)), upstream, _weights(exp), printed)
+
+
+def fixed_cuts(task: str) -> AbstractContextManager[object]:
+    """Let stock S3PRL cut recordings where the cache's one fixed place is."""
+    found = find_task(task)
+    drawn = where_crops_are_drawn(found.downstream) if found is not None else None
+    assert drawn is not None
+    module, name = drawn
+    return mock.patch.object(module, name, stand_in(name, Places(1)))
 
 
 @contextlib.contextmanager
@@ -212,6 +226,29 @@ def difference(run_: Run, stock: Run) -> float:
     return max(found)
 
 
+@dataclass(frozen=True)
+class Side:
+    """One way to train."""
+
+    options: tuple[str, ...] = ()
+    """Of the cache."""
+    anchor: str = STOCK
+    """The side that gives the same result."""
+    judged: bool = False
+
+
+def _sides(case: Case, folder: Path) -> dict[str, Side]:
+    cuts = CROPS in case.modes
+    sides = {STOCK: Side(), **({STOCK_CUT: Side()} if cuts else {}), OURS: Side()}
+    for mode in case.modes:
+        name = f"{mode[0]}, 1 fixed cut" if mode == CROPS else mode[0]
+        cache = ("--feature_cache_dir", str(folder / f"cache{len(sides)}"))
+        anchor = STOCK_CUT if mode == CROPS else STOCK
+        sides[name] = Side(("--feature_cache", *mode, *cache), anchor, mode == case.modes[-1])
+    sides[f"{name}, again"] = sides[name]
+    return sides
+
+
 def compare(
     task: str, args: argparse.Namespace, student: Student, folder: Path
 ) -> list[dict[str, Any]]:
@@ -223,28 +260,24 @@ def compare(
     MAKERS[task](Corpus(data), case.utterances)
     words = ["-m", "train", "-d", task, "--device", "cpu"]
     words += ["--data", str(data), "-o", overrides(task, case, args.epochs, data)]
-    sides: dict[str, list[str]] = {STOCK: [], OURS: []}
-    for mode in case.modes:
-        name = f"{mode[0]}, {mode[-1]} fixed crops" if mode == CROPS else mode[0]
-        cache = ["--feature_cache_dir", str(folder / f"cache{len(sides)}")]
-        sides[name] = ["--feature_cache", *mode, *cache]
-    first = case.modes[0][0]
-    judged = (first, f"{first}, again")
-    sides[judged[1]] = list(sides[first])
+    sides = _sides(case, folder)
     # Imports are the same for both sides and are not measured.
     brief = ",,config.runner.eval_dataloaders=[],,config.runner.total_steps=1"
     warm_up = [f"{word}{brief}" if word.startswith("config.") else word for word in words]
     for number, name in enumerate((STOCK, OURS)):
         exp = folder / f"warm_up{number}"
-        run_once([*warm_up, *args.tiny.upstream(name), "-p", str(exp)], args.threads)
+        warm = [*warm_up, *args.tiny.upstream(name), "-p", str(exp)]
+        run_once(warm, args.threads, contextlib.nullcontext())
     title = f"{task}, {args.epochs} epochs{f', {case.note}' if case.note else ''}"
     runs, rows = {}, []
-    for index, (name, options) in enumerate(sides.items()):
-        said = [*words, *student.upstream(name), *options, "-p", str(folder / f"exp{index}")]
-        runs[name] = run_once(said, args.threads)
-        row = common.row(title, name, runs[name].clocked, runs[STOCK].clocked, float("nan"))
-        more = _more(runs[name], runs[STOCK], args.epochs, bool(options))
-        rows.append({**row, **more, "judged": name in judged})
+    for index, (name, side) in enumerate(sides.items()):
+        said = [*words, *student.upstream(name), *side.options, "-p", str(folder / f"exp{index}")]
+        cuts = fixed_cuts(task) if name == STOCK_CUT else contextlib.nullcontext()
+        runs[name] = run_once(said, args.threads, cuts)
+        anchor = runs[side.anchor]
+        row = common.row(title, name, runs[name].clocked, anchor.clocked, float("nan"))
+        more = _more(runs[name], anchor, args.epochs, bool(side.options))
+        rows.append({**row, **more, "judged": side.judged})
     common.tell(rows)
     if args.verbose:
         for name, one in runs.items():

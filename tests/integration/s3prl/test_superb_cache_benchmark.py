@@ -68,7 +68,8 @@ def test_all_sides_give_the_same_weights(benchmark, monkeypatch, capsys):
     rows = json.loads(Path("figures.json").read_text())["rows"]
     assert {row["case"].split(",")[0] for row in rows} == set(tasks)
     for row in rows:
-        assert "crops" in row["what"] or row["difference"] < 1e-2, row["case"]
+        # Other cuts, another training: of these two the anchor is S3PRL's own.
+        assert row["what"] == "S3PRL, 1 fixed cut" or row["difference"] < 1e-2, row
     printed = capsys.readouterr().out
     assert all(f"{task}, 2 epochs, " in printed for task in tasks)
     assert printed.count(" times faster, goal ") == 2 * len(tasks)
