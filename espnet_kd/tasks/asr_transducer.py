@@ -22,8 +22,9 @@ class KDTransducerTask(ASRTransducerTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Add our options."""
+        """Add our options; a run that is started again goes on."""
         super().add_task_arguments(parser)
+        parser.set_defaults(resume=True)  # stock: False, which begins anew over what is there
         parser.add_argument(
             "--transducer_backend",
             choices=BACKENDS,

@@ -64,6 +64,12 @@ def train(
     return forked(child)
 
 
+def test_a_run_that_is_started_again_goes_on() -> None:
+    from espnet_kd.tasks.asr_transducer import KDTransducerTask
+
+    assert KDTransducerTask.get_parser().parse_args(["--output_dir", "exp"]).resume is True
+
+
 def valid_loss(folder: Path, epoch: int) -> float:
     import torch
 
