@@ -119,6 +119,8 @@ def test_codes_reach_the_frames_that_have_them() -> None:
     ("values", "words"),
     [
         ({"codebook_loss_scale": -1}, "codebook_loss_scale is -1"),
+        ({"codebook_loss_scale": float("nan")}, "codebook_loss_scale is nan"),
+        ({"codebook_loss_scale": float("inf")}, "codebook_loss_scale is inf"),
         ({"frame_ratio": 1.5}, "frame_ratio is 1.5"),
         ({"codebook_loss_reduction": "max"}, "choose sum or mean"),
         ({"distilation_layer": 3}, "did you mean distillation_layer"),
