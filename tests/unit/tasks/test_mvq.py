@@ -206,6 +206,13 @@ def test_validation_shows_the_codes_and_judges_without_them() -> None:
         model.train()(**without)
 
 
+def test_codes_out_of_range_name_the_utterance() -> None:
+    values = batch()
+    values["codes"][1, 3, 0] = 9
+    with pytest.raises(KDError, match=r"^utterance\(s\) b \(.*\): code 9 is out of range"):
+        asr_model()(**values)
+
+
 def test_a_layer_of_another_width_is_named() -> None:
     model = asr_model(layer_width=6)
     with pytest.raises(ConfigError, match="layer_width: 8"):
