@@ -43,7 +43,16 @@ def build_upstream(name: str, ckpt: str | None, config: str | None = None) -> An
         CheckpointError: no such upstream, or its files are not usable.
     """
     check_upstream(name)
-    return getattr(provide_hub(), name)(ckpt=ckpt, model_config=config, refresh=False).eval()
+    try:
+        return getattr(provide_hub(), name)(ckpt=ckpt, model_config=config, refresh=False).eval()
+    except KDError:
+        raise
+    except Exception as error:  # each of S3PRL's own upstreams fails in its own way
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"S3PRL cannot build upstream {name} with -k {ckpt} and -g {config} "
+            f"({type(error).__name__}: {reason}); give the files that it takes"
+        ) from error
 
 
 def describe(upstream: Any) -> dict[str, Any]:
@@ -87,12 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     mends.report(mend() for mend in mends.BEFORE_IMPORT)
     try:
         found = describe(build_upstream(options.upstream, options.ckpt, options.config))
+        print(json.dumps(found))
+        if options.json:
+            write_json(options.json, {"upstream": options.upstream, **found})
     except KDError as error:
         print(f"describe_upstream: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(found))
-    if options.json:
-        write_json(options.json, {"upstream": options.upstream, **found})
     return 0
 
 

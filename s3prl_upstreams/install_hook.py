@@ -10,8 +10,10 @@ only registers names; what is broken in S3PRL stays so (see ``s3prl_upstreams.ru
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,11 +40,27 @@ def install(folder: str | Path | None = None) -> Path:
     """Write the hook (again) and return its path.
 
     Raises:
-        KDError: the folder cannot be written to.
+        KDError: the folder is not there or cannot be written to, or this environment lacks the
+            package that the hook imports.
     """
     path = hook_path(folder)
+    if not path.parent.is_dir():
+        raise KDError(f"{path.parent} is no folder; give the site-packages of an environment")
+    if folder is None and not _is_found_anywhere():
+        raise KDError(
+            "Python finds s3prl_upstreams in this folder only, so that the hook would do nothing; "
+            "install the package first (pip install -e .)"
+        )
     write_text(path, LINE)
     return path
+
+
+def _is_found_anywhere() -> bool:
+    """Whether Python started in another folder than this one has the package."""
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('s3prl_upstreams') is None)"
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=False)
+    return done.returncode == 0
 
 
 def remove(folder: str | Path | None = None) -> Path | None:

@@ -62,6 +62,7 @@ def make_bucket_files(root: str | Path, splits: Sequence[str], out: str | Path) 
     Raises:
         DataDirError: see :func:`make_bucket_file`.
     """
+    splits = [split.rstrip("/") for split in splits]  # as a shell completes them
     missing = [split for split in splits if not (Path(root) / split).is_dir()]
     if missing:
         raise DataDirError(f"{root} does not hold {', '.join(missing)}")

@@ -53,7 +53,7 @@ def check(args: argparse.Namespace) -> None:
     if args.codes.is_dir():
         scp = args.codes / f"{CODES}.scp"
     if args.rewrite_scp:
-        scp = rewrite_scp(scp.parent, CODES)
+        scp = rewrite_scp(scp.parent)
     info = check_codes(
         scp,
         args.data,

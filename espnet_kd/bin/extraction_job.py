@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class ExtractionJob:
     """Codes, or embeddings where there is no quantiser, of one data folder.
 
     Raises:
-        ConfigError: a number of utterances below 0.
+        ConfigError: numbers out of range.
     """
 
     data: str
@@ -87,10 +88,21 @@ class ExtractionJob:
     """What an acceptable recording is."""
 
     def __post_init__(self) -> None:
-        """Refuse what a slice would take as a count from the end."""
+        """Refuse what a slice would take as a count from the end, and other such numbers."""
+        problems = []
         if self.num_utts < 0:
-            problem = f"num_utts is {self.num_utts}; it must be at least 1, or 0 for all"
-            raise ConfigError("extraction", [problem])
+            problems.append(f"num_utts is {self.num_utts}; it must be at least 1, or 0 for all")
+        problems += [
+            f"{name} is {getattr(self, name)}; it must be at least 0"
+            for name in ("refine_indexes_iters", "seed")
+            if getattr(self, name) < 0
+        ]
+        if not 0 < self.batch_seconds < math.inf:
+            problems.append(
+                f"batch_seconds is {self.batch_seconds:g}; it must be positive and finite"
+            )
+        if problems:
+            raise ConfigError("extraction", problems)
 
     @property
     def kind(self) -> str:
@@ -113,8 +125,6 @@ class ExtractionJob:
         problems = []
         if self.policy.sample_rate != layer.sample_rate:
             problems.append(f"sample_rate must be the teacher's {layer.sample_rate} Hz")
-        if self.batch_seconds <= 0:
-            problems.append(f"batch_seconds is {self.batch_seconds:g}; it must be positive")
         if quantizer is not None:
             problems += self._misfits(layer, quantizer)
         if problems:

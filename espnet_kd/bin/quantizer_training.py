@@ -6,8 +6,10 @@ Shapes: T vectors to train on, B held-out ones, D width.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from espnet_kd.checkpoints.quantizer import (
     save_published_quantizer,
     save_quantizer,
 )
-from espnet_kd.errors import CheckpointError, ConfigError, DataDirError
+from espnet_kd.errors import CheckpointError, ConfigError, DataDirError, KDError
 from espnet_kd.evaluation.quantizer import draw_quantizer
 from espnet_kd.quantizer import Quantizer, QuantizerConfig
 from espnet_kd.quantizer.kmeans import KMeansOptions, fit_quantizer
@@ -33,19 +35,54 @@ CHECKPOINT = "checkpoint"
 PASSES = (0, 1, 2, 5)
 """Refinement passes of the held-out errors on the way."""
 _SAME = ("bytes_per_frame", "phase_one_iters", "phase_two_iters", "lr", "batch_size", "seed")
+_LEAST = {
+    "held_out": 2,
+    "max_frames": 0,
+    "seed": 0,
+    "batch_size": 1,
+    "valid_interval": 1,
+    "alternations": 0,
+    "logit_steps": 0,
+}
+"""Options and the smallest value of each."""
+_ROUNDING = 1e-10
+"""Variance by the squared length of a vector: what float32 leaves of equal ones is less."""
+_STAMPED = 1000
+"""Vectors that tell those of a checkpoint from others."""
 Curve = list[dict[str, Any]]
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse numbers that would end the training late, or be taken for others.
+
+    Raises:
+        ConfigError: lists them.
+    """
+    problems = [
+        f"{name} is {getattr(args, name)}; it must be at least {least}"
+        for name, least in _LEAST.items()
+        if getattr(args, name) < least
+    ]
+    if problems:
+        raise ConfigError("training of the quantiser", problems)
 
 
 def split_held_out(vectors_TD: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Held-out vectors (5 %, at most so many, at least one) and the rest.
 
     Raises:
-        DataDirError: fewer than two vectors.
+        DataDirError: fewer than two vectors, or all of them are the same or too large.
     """
     count = max(1, min(int(0.05 * len(vectors_TD)), most))
     if len(vectors_TD) < 2:
         raise DataDirError(
             "one vector is nothing to learn from; give the frames of many utterances"
+        )
+    spread = float(vectors_TD.var(dim=0, unbiased=False).sum())
+    size = float(vectors_TD[0].square().sum())
+    if not _ROUNDING * size < spread < math.inf:
+        raise DataDirError(
+            f"the vectors do not differ, or are too large (variance {spread:g}); check the teacher"
         )
     return vectors_TD[:count], vectors_TD[count:]
 
@@ -90,6 +127,7 @@ def train_published(
     )
     folder = args.out / CHECKPOINT
     same = {name: getattr(args, name) for name in _SAME} | {"vectors": list(train_TD.shape)}
+    same["vectors.stamp"] = _stamp(train_TD)
     curve = _resume(trainer, folder, same)
     offsets = len(train_TD) + 1 - args.batch_size
     with Progress("train the quantiser", trainer.total, "updates") as progress:
@@ -134,8 +172,24 @@ def write_results(quantizer: Quantizer, curve: Curve, out: Path, trained: int, h
     )
 
 
+def _stamp(train_TD: Tensor) -> str:
+    """Of some vectors: another layer or teacher gives as many of the same width."""
+    sample = train_TD[:: max(1, len(train_TD) // _STAMPED)].contiguous().cpu()
+    return hashlib.sha256(sample.numpy().tobytes()).hexdigest()[:16]
+
+
 def _measured(quantizer: Quantizer, held_BD: Tensor, updates: int) -> dict[str, Any]:
+    """The held-out errors.
+
+    Raises:
+        KDError: they are not finite; nothing has been written of such a quantiser.
+    """
     errors = relative_errors(quantizer, held_BD, PASSES)
+    if not all(math.isfinite(error) for error in errors.values()):
+        raise KDError(
+            f"training of the quantiser diverged at update {updates}: held-out error "
+            f"{errors[PASSES[0]]}; begin anew with a lower --lr"
+        )
     said = ", ".join(f"{passes}: {error:.3f}" for passes, error in errors.items())
     _LOG.info(f"update {updates}, held-out relative error by refinement passes: {said}")
     return {"updates": updates, "errors": {str(k): value for k, value in errors.items()}}

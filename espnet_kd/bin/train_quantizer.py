@@ -74,12 +74,13 @@ def train_quantizer(args: argparse.Namespace) -> None:
         DataDirError: vectors that cannot be used.
         ConfigError: sizes or lengths that cannot be.
         CheckpointError: ``--out`` holds the checkpoint of another training, or another model.
-        KDError: ``--out`` cannot be written, or the device is not there.
+        KDError: ``--out`` cannot be written, the device is not there, or training diverges.
     """
     import torch
 
     from espnet_kd.bin.processes import check_device
     from espnet_kd.bin.quantizer_training import (
+        check_options,
         split_held_out,
         train_kmeans,
         train_published,
@@ -90,6 +91,7 @@ def train_quantizer(args: argparse.Namespace) -> None:
     from espnet_kd.utils.files import probe_folder
     from espnet_kd.utils.model_directory import refuse_foreign_model
 
+    check_options(args)
     check_device(args.device)
     refuse_foreign_model(args.out, MODEL_TYPE)
     probe_folder(args.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from espnet_kd.data.array_ark import Entry, ark_paths, entries
+from espnet_kd.data.codes_info import CODES, read_info
 from espnet_kd.data.tables import write_table
 from espnet_kd.errors import DataDirError
 
@@ -38,10 +39,17 @@ def write_scp(folder: Path, kind: str, found: dict[str, tuple[Path, Entry]]) -> 
     return scp
 
 
-def rewrite_scp(folder: Path, kind: str) -> Path:
-    """Write the table of a folder that was moved anew; the archives stay as they are.
+def rewrite_scp(folder: Path) -> Path:
+    """Write the table of codes that were moved anew; the archives stay as they are.
 
     Raises:
-        DataDirError: an archive is damaged, or there is none.
+        DataDirError: an archive is damaged, or some have not come along.
     """
-    return write_scp(folder, kind, scan(folder, kind))
+    found = scan(folder, CODES)
+    info = read_info(folder / f"{CODES}.scp")
+    if info is not None and len(found) < info.utterances:
+        raise DataDirError(
+            f"{folder}: its archives hold {len(found)} utterances, {CODES}.json says "
+            f"{info.utterances}; copy all {CODES}.*.ark here"
+        )
+    return write_scp(folder, CODES, found)

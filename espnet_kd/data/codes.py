@@ -103,6 +103,8 @@ def check_codes(
     check.run()
     check.problems.refuse(f"{table} does not fit {data_dir or 'the speech'}" if samples is not None
                           else f"{table} cannot be used")  # fmt: skip
+    if not check.utterances:
+        raise DataDirError(f"{table}: no utterance has codes; write the table or extract them anew")
     return replace(check.expected, utterances=check.utterances, frames=check.frames)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from espnet_kd.data.tables import read_table
 from espnet_kd.errors import DataDirError
 from espnet_kd.utils.model_directory import read_safetensors
 
@@ -78,6 +79,7 @@ def _matrices(file: Path) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         for name, tensor in read_safetensors(file).items():
             yield name, tensor.float().numpy()
         return
+    _refuse_commands(file)
     try:
         if file.suffix == ".npy":
             yield "its array", np.load(file, allow_pickle=False)
@@ -91,6 +93,17 @@ def _matrices(file: Path) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
     except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataDirError(f"{file} is damaged or cut short: {reason}; extract it again") from None
+
+
+def _refuse_commands(file: Path) -> None:
+    """The reader would run them in a shell."""
+    rows = read_table(file).rows if file.suffix == ".scp" else []
+    for row in rows:
+        if row.value.startswith("|") or row.value.endswith("|"):
+            raise DataDirError(
+                f"{file}:{row.line}: {row.key} is a command ({row.value}); commands are not run, "
+                "write its output to an archive"
+            )
 
 
 def _checked(found: npt.NDArray[np.generic], where: str) -> Vectors:

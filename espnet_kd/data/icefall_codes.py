@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,14 +95,20 @@ def _stored(cut: Any, path: Path, number: int, field: str) -> StoredCodes:
         shape = tuple(int(n) for n in array["shape"])
         if len(shape) != 2:
             raise DataDirError(f"{where}: cut {name} has {shape}, not (frames, codebooks)")
+        seconds, frame_shift = float(cut["duration"]), float(values["frame_shift"])
+        if not (0 < seconds < math.inf and 0 < frame_shift < math.inf):
+            raise DataDirError(
+                f"{where}: cut {name} lasts {seconds:g} s and has a frame every {frame_shift:g} s; "
+                "correct the manifest"
+            )
         return StoredCodes(
             name,
             path,
-            float(cut["duration"]),
+            seconds,
             str(array["storage_path"]),
             str(array["storage_key"]),
             shape,
-            float(values["frame_shift"]),
+            frame_shift,
         )
     except (TypeError, KeyError, ValueError) as error:
         if isinstance(error, DataDirError):

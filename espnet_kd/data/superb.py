@@ -143,13 +143,20 @@ def prepare_superb(
         Task -> folder of its data.
 
     Raises:
-        ConfigError: unknown tasks.
+        ConfigError: unknown tasks, no process or a negative seed.
         DataDirError: another corpus, or ``out`` was made of another one.
     """
     kind, source = parse_corpus(corpus)
     if kind not in KINDS:
         raise DataDirError(f"--corpus {corpus}: only {' and '.join(KINDS)} can say what tasks need")
     layouts = find_layouts(tasks)
+    problems = [
+        f"{name} is {value}; it must be at least {least}"
+        for name, value, least in (("seed", seed, 0), ("processes", processes, 1))
+        if value < least
+    ]
+    if problems:
+        raise ConfigError("prepare_superb", problems)
     root = Path(out)
     _check_stamp(root, {"corpus": kind, "size": size, "seed": seed})
     todo = [layout for layout in layouts if not _is_made(root, kind, layout)]

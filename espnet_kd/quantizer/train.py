@@ -9,6 +9,7 @@ Shapes: B vectors, D width.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -73,13 +74,13 @@ class QuantizerTrainer:
         device: torch.device | str = "cpu",
     ) -> None:
         problems = [
-            f"{name} is {value}; it must be positive"
+            f"{name} is {value}; it must be positive and finite"
             for name, value in (
                 ("phase_one_iters", phase_one_iters),
                 ("phase_two_iters", phase_two_iters),
                 ("lr", lr),
             )
-            if value <= 0
+            if not 0 < value < math.inf
         ]
         if problems:
             raise ConfigError("training of the quantiser", problems)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from espnet_kd.data.codes import check_codes
-from espnet_kd.data.tables import read_table
 from espnet_kd.errors import DataDirError
+from espnet_kd.tasks.batching import read_samples
 
 CODES = "codes"
 """Name of the data stream."""
@@ -45,9 +44,13 @@ def check_code_streams(args: argparse.Namespace, num_codebooks: int, codebook_si
 
 
 def _samples(shapes: list[str]) -> dict[str, int]:
-    """Utterance -> samples, from shape files (``utt2num_samples``, or of collect_stats)."""
+    """Utterance -> samples, from shape files (``utt2num_samples``, or of collect_stats).
+
+    ESPnet's recipes give one of the speech and one of the text: the larger number is that of
+    samples.
+    """
     found: dict[str, int] = {}
     for path in shapes:
-        for key, row in read_table(Path(path)).first().items():
-            found[key] = int(row.value.split(",")[0])
+        for key, count in read_samples(path).items():
+            found[key] = max(count, found.get(key, 0))
     return found

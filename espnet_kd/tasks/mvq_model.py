@@ -21,6 +21,7 @@ from torch import Tensor
 
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.losses import JointCodebookLoss
+from espnet_kd.losses.checks import LossInputError
 from espnet_kd.losses.transducer.loss import pruned_loss_scale
 from espnet_kd.tasks.codes import codes_of_frames
 from espnet_kd.tasks.guard import FiniteGuard
@@ -152,7 +153,10 @@ class MVQModel(RunHooks):
                     f"layer_width: {frames_BTC.shape[2]}"
                 ],
             )
-        terms: dict[str, Tensor] = self.codebook_loss(frames_BTC, codes_BTM)
+        try:
+            terms: dict[str, Tensor] = self.codebook_loss(frames_BTC, codes_BTM)
+        except LossInputError as error:
+            raise KDError(f"{_whose(codes, names, kd.codebook_size)}: {error}") from None
         total = terms["loss"]
         return total / len(codes) if kd.codebook_loss_reduction == "sum" else total
 
@@ -178,6 +182,13 @@ class MVQTransducerModel(MVQModel, KDTransducerModel):
             return super()._scales()
         warmup = int(self.num_updates) / self.kd.model_warm_step if self.training else math.inf
         return self.pruned_loss.simple_loss_scale, pruned_loss_scale(warmup)
+
+
+def _whose(codes: Tensor, names: Sequence[str], size: int) -> str:
+    """The utterances of a batch with codes (B, T', N) out of range."""
+    pairs = zip(names, codes, strict=True)
+    wrong = [name for name, x in pairs if int(x.max()) >= size or int(x.min()) < IGNORE_INDEX]
+    return f"utterance(s) {', '.join(wrong or names)} (bin.check_codes finds all such)"
 
 
 def _head(kd: MVQConfig, width: int) -> JointCodebookLoss:

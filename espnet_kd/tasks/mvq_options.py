@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,8 +92,10 @@ class MVQConfig:
                 ("model_warm_step", self.model_warm_step, 1),
                 ("max_bad_steps", self.max_bad_steps, 1),
             )
-            if value < least
+            if not value >= least
         ]
+        if self.codebook_loss_scale == math.inf:
+            problems.append("codebook_loss_scale is inf; it must be finite")
         for name, allowed in (
             ("codebook_loss_reduction", REDUCTIONS),
             ("transducer_warmup", WARMUPS),

@@ -152,13 +152,24 @@ class Eden(AbsBatchStepScheduler):
         warmup_start: float = 0.5,
     ) -> None:
         self.schedule = EdenSchedule(optimizer, lr_batches, lr_epochs, warmup_batches, warmup_start)
+        self.knows_epoch = False
 
     def start_epoch(self, epoch: int) -> None:
         """Training of ``epoch`` (from 1) begins."""
+        self.knows_epoch = True
         self.schedule.set_epoch(epoch - 1)
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on to the next update's learning rate."""
+        """Go on to the next update's learning rate.
+
+        Raises:
+            ConfigError: nobody counts the epochs, so that the rate would not fall with them.
+        """
+        if not self.knows_epoch:
+            raise ConfigError(
+                "scheduler eden",
+                ["this task's trainer does not tell it of epochs; take a task of espnet_kd.bin"],
+            )
         self.schedule.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class KDTrainer(Trainer):
             stack.enter_context(_count_updates(model, optimizers))
             stack.enter_context(explain_lost_peer())
             model.start_run(_run_info(trainer_options, rank))
-            _set_total_steps(schedulers, train_iter_factory, trainer_options)
+            set_total_steps(schedulers, train_iter_factory, trainer_options)
             cls.clock, cls.writes = None, rank == 0
             cls.criteria = trainer_options.best_model_criterion
             cls.keeper = _keeper(model, trainer_options) if rank == 0 else None
@@ -159,9 +159,7 @@ class KDTrainer(Trainer):
         cls.keep_students()
         core = _core(model)
         core.start_epoch(epoch)
-        for scheduler in schedulers:
-            if isinstance(scheduler, Eden):
-                scheduler.start_epoch(epoch)
+        start_schedules(schedulers, epoch)
         for optimizer in optimizers:
             # ESPnet keeps the gradients of an incomplete accumulation for the next epoch; a resumed
             # run could not have them. Dropped, both runs are equal bit for bit.
@@ -239,7 +237,14 @@ def _check_devices(distributed: DistributedOption) -> None:
         )
 
 
-def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainerOptions) -> None:
+def start_schedules(schedulers: Sequence[Any], epoch: int) -> None:
+    """Tell schedules that go by epochs that training of ``epoch`` (from 1) begins."""
+    for scheduler in schedulers:
+        if isinstance(scheduler, Eden):
+            scheduler.start_epoch(epoch)
+
+
+def set_total_steps(schedulers: Sequence[Any], factory: Any, options: TrainerOptions) -> None:
     """Tell schedules that go by the whole run how many updates it has, on this many processes."""
     waiting = [s for s in schedulers if isinstance(s, LinearWarmupDecay) and s.needs_total_steps]
     if not waiting:

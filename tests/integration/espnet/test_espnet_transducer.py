@@ -44,7 +44,7 @@ def train(
     forked: Callable[..., Outcome], corpus: Path, folder: Path, *options: str, **model_conf: object
 ) -> Outcome:
     """`python -m espnet_kd.bin.asr_transducer_train ...` in a child."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     tokens, config = folder / "tokens.txt", folder / "train.yaml"
     tokens.write_text("<blank>\n<unk>\nA\nB\nC\n<sos/eos>\n")
     config.write_text(yaml.safe_dump({**CONFIG, "model_conf": model_conf}))
@@ -62,6 +62,29 @@ def train(
         return main([str(word) for word in words])
 
     return forked(child)
+
+
+def test_a_run_that_is_started_again_goes_on() -> None:
+    from espnet_kd.tasks.asr_transducer import KDTransducerTask
+
+    assert KDTransducerTask.get_parser().parse_args(["--output_dir", "exp"]).resume is True
+
+
+def test_schedules_of_ours_and_a_checkpoint_that_was_cut_off(
+    forked: Callable[..., Outcome], corpus: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    eden = ("--scheduler", "eden", "--scheduler_conf", "lr_epochs=0.5")
+    assert train(forked, corpus, tmp_path / "run", *eden).code == 0
+    last = tmp_path / "run" / "exp" / "checkpoint.pth"
+    epochs = torch.load(last, weights_only=False)["reporter"]["stats"]
+    rates = [epochs[number]["train"]["optim0_lr0"] for number in (1, 2)]
+    assert rates[1] < 0.7 * rates[0]  # (1 + (1 / 0.5)**2)**-0.25
+    last.write_bytes(last.read_bytes()[:-100])
+    again = train(forked, corpus, tmp_path / "run", *eden, "--max_epoch", "3")
+    assert again.code == 1
+    assert "checkpoint.pth is damaged" in again.output
 
 
 def valid_loss(folder: Path, epoch: int) -> float:

@@ -30,6 +30,7 @@ sys.modules["espnet2.tasks.hubert"] = None
 @pytest.fixture
 def environment(tmp_path):
     folder = tmp_path / "site"
+    folder.mkdir()
     install(folder)
     (folder / "sitecustomize.py").write_text(STARTUP.format(folder=str(folder)))
     return {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}

@@ -161,6 +161,12 @@ def test_lengths_of_speech_without_counts(write_wave, tmp_path):
     assert speech_samples(tmp_path / "e", policy) == {"r1": 8002}
 
 
+def test_a_table_without_lines(tmp_path):
+    (tmp_path / "codes.scp").touch()
+    with pytest.raises(DataDirError, match="no utterance has codes"):
+        check_codes(tmp_path / "codes.scp")
+
+
 @pytest.mark.parametrize("place", ["cat x.ark |", "/nowhere/x.ark:3"])
 def test_places_that_cannot_be_read(place, tmp_path):
     (tmp_path / "codes.scp").write_text(f"u0 {place}\n")
@@ -177,6 +183,13 @@ def test_a_folder_that_was_moved(arrays, data, tmp_path, capsys):
     assert "good, 5 utterances" in capsys.readouterr().out
     assert main([str(tmp_path / "codes"), "--data", str(data)]) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_an_archive_that_did_not_come_along(arrays, tmp_path, capsys):
+    write(tmp_path / "codes", arrays, dataclasses.replace(INFO, utterances=5))
+    (tmp_path / "codes" / "codes.01.ark").unlink()
+    assert main([str(tmp_path / "codes"), "--rewrite_scp", "true"]) == 1
+    assert "archives hold 3 utterances, codes.json says 5" in capsys.readouterr().err
 
 
 def test_the_sizes_of_the_published_codes():

@@ -46,6 +46,7 @@ def test_all_kinds_in_random_order(folder):
         ("d.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01"), "damaged"),
         ("d.npy", lambda p: np.save(p, np.array([{}]), allow_pickle=True), "damaged"),
         ("d.ark", lambda p: p.write_bytes(b"utt \0BFM \4\1\0"), "damaged"),
+        ("d.scp", lambda p: p.write_text("utt cat x.ark |\n"), r"^\S+:1: utt is a command"),
         ("d.safetensors", lambda p: p.write_bytes(b"123"), "damaged"),
     ],
 )

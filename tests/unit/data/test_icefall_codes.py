@@ -137,6 +137,7 @@ def test_bad_manifests(recipe, tmp_path, capsys, changes, message):
         ([{"id": CUT, "custom": {"tokens": 1}}], "cut 103-1240-0000-0 has no codebook_indexes"),
         ([{"no": "cut"}], "no cut of a lhotse manifest"),
         ([row(CUT), row(CUT)], r"are both 103-1240-0000-0"),
+        ([{**row(CUT), "duration": float("nan")}], "cut 103-1240-0000-0 lasts nan s"),
     ],
 )
 def test_bad_cuts(recipe, tmp_path, capsys, rows, message):

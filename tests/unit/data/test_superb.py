@@ -133,6 +133,12 @@ def test_corpora_that_cannot_say_everything_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_numbers_out_of_range_leave_no_stamp(tmp_path):
+    with pytest.raises(ConfigError, match=r"(?s)seed is -1.*processes is 0"):
+        prepare_superb("synthetic", tmp_path, seed=-1, processes=0)
+    assert not list(tmp_path.iterdir())
+
+
 # The layouts one by one; the tests of s3prl_upstreams read them with S3PRL's own classes
 
 

@@ -62,8 +62,10 @@ def test_published_schedule_goes_on_where_it_was_interrupted(
     assert "start the same command again" in capsys.readouterr().err
     assert {p.name for p in parts.iterdir()} == {"checkpoint"}
     monkeypatch.undo()
-    assert main([*command, "--lr", "1"]) == 1
-    assert "other options" in capsys.readouterr().err
+    np.save(tmp_path / "y.npy", 2 * np.load(vectors))
+    for other in (["--lr", "1"], ["--embeddings", str(tmp_path / "y.npy")]):
+        assert main([*command, *other]) == 1
+        assert "other options or vectors" in capsys.readouterr().err
     assert main(command) == 0
     assert {p.name for p in parts.iterdir()} == WRITTEN
     one, two = load_quantizer(whole), load_quantizer(parts)
@@ -81,6 +83,12 @@ def test_published_schedule_goes_on_where_it_was_interrupted(
         (["--max_frames", "1"], "nothing to learn"),
         ([*PUBLISHED, "--batch_size", "1000"], "batch of 1000"),
         ([*PUBLISHED, "--phase_one_iters", "0"], "phase_one_iters"),
+        ([*PUBLISHED, "--lr", "nan"], "lr is nan"),
+        ([*PUBLISHED, "--valid_interval", "0"], "valid_interval is 0"),
+        ([*PUBLISHED, "--batch_size", "0"], "batch_size is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--max_frames", "-5"], "max_frames is -5"),
+        ([*PUBLISHED, "--lr", "100"], "diverged at update 4"),
     ],
 )
 def test_bad_options_are_one_message(vectors, tmp_path, capsys, options, message):
@@ -88,6 +96,12 @@ def test_bad_options_are_one_message(vectors, tmp_path, capsys, options, message
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_vectors_that_are_all_the_same(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.full((700, 6), 0.1, np.float32))
+    assert main(["--embeddings", str(tmp_path / "x.npy"), "--out", str(tmp_path / "out")]) == 1
+    assert "the vectors do not differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "/proc/no/such", "other"])

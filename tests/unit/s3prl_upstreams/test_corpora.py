@@ -254,9 +254,10 @@ def test_two_corpora_never_share_a_list_of_files():
 
 
 def test_bucket_files_from_the_command_line(libri, tmp_path, capsys):
-    words = [str(libri), "--splits", *SPLITS, "--out", str(tmp_path / "out")]
+    splits = [f"{SPLITS[0]}/", *SPLITS[1:]]
+    words = [str(libri), "--splits", *splits, "--out", str(tmp_path / "out")]
     assert main(words) == 0
-    assert len(list((tmp_path / "out").glob("*.csv"))) == 3
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{s}.csv" for s in SPLITS}
     assert main([str(libri), "--splits", "dev-other", "--out", "o"]) == 1
     assert "does not hold dev-other" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,29 @@ def test_the_default_is_this_environment_and_it_is_off():
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    assert install_hook.main(["--folder", str(tmp_path / "file" / "site")]) == 1
+    assert install_hook.main(["--folder", "/proc/self"]) == 1
     assert "install_hook: cannot write" in capsys.readouterr().err
+    assert install_hook.main(["--folder", str(tmp_path / "site")]) == 1
+    assert "site is no folder" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("path", "code"), [(None, 1), (str(ROOT), 0)])
+def test_a_package_that_only_this_folder_has(tmp_path, monkeypatch, capsys, path, code):
+    venv.create(tmp_path / "venv", with_pip=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setattr(install_hook, "hook_path", lambda _: tmp_path / "hook.pth")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if path is not None:
+        monkeypatch.setenv("PYTHONPATH", path)
+    assert install_hook.main([]) == code
+    assert (tmp_path / "hook.pth").exists() == (code == 0)
+    assert ("install the package first" in capsys.readouterr().err) == (code == 1)
 
 
 @pytest.fixture
 def folder(tmp_path):
+    (tmp_path / "site").mkdir()
     install_hook.install(tmp_path / "site")
     package = tmp_path / "fake" / "s3prl"
     package.mkdir(parents=True)

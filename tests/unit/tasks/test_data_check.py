@@ -12,6 +12,7 @@ import soundfile
 from espnet_kd.data.audio import AudioPolicy
 from espnet_kd.errors import DataDirError
 from espnet_kd.tasks import data_check
+from espnet_kd.tasks.codes_check import check_code_streams
 from espnet_kd.tasks.data_check import check_data
 
 
@@ -74,3 +75,22 @@ def test_large_lists_are_sampled_evenly(folder: Path, monkeypatch: pytest.Monkey
     )
     check_data(options(folder), AudioPolicy())
     assert sorted(set(looked_at)) == [f"u{i:02d}" for i in range(0, 30, 3)]
+
+
+@pytest.mark.parametrize("order", [("shape", "text_shape"), ("text_shape", "shape")])
+def test_codes_are_measured_by_the_shapes_of_the_speech(
+    folder: Path, order: tuple[str, str]
+) -> None:
+    np.save(folder / "u.npy", np.zeros((1, 2), np.uint8))
+    write(folder / "codes.scp", {f"u{i:02d}": f"{folder}/u.npy" for i in range(30)})
+    write(folder / "text_shape", {f"u{i:02d}": "7,5000" for i in range(30)})
+    streams = [(str(folder / "wav.scp"), "speech", "sound")]
+    streams.append((str(folder / "codes.scp"), "codes", "npy"))
+    changes = {}
+    for part in ("train", "valid"):
+        changes[f"{part}_data_path_and_name_and_type"] = streams
+        changes[f"{part}_shape_file"] = [str(folder / name) for name in order]
+    check_code_streams(options(folder, **changes), num_codebooks=2, codebook_size=16)
+    write(folder / "shape", {f"u{i:02d}": "16000" for i in range(30)})
+    with pytest.raises(DataDirError, match="u00 has 1 frames, 16000 samples give 49"):
+        check_code_streams(options(folder, **changes), num_codebooks=2, codebook_size=16)

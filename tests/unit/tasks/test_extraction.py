@@ -372,7 +372,13 @@ def test_vectors_to_train_a_quantiser_on(place, tmp_path, capsys):
     assert chosen != set(found)
 
 
-@pytest.mark.parametrize(("option", "value"), [("num_utts", -1), ("nj", 0), ("ngpu", -1)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_utts", -1), ("nj", 0), ("ngpu", -1), ("refine_indexes_iters", -1), ("seed", -1),
+        ("batch_seconds", "nan"), ("batch_seconds", "inf"),
+    ],
+)  # fmt: skip
 def test_numbers_out_of_range_are_told_at_once(tmp_path, capsys, option, value):
     arguments = command(tmp_path, tmp_path / "out", f"--{option}", str(value))
     assert main(arguments) == 1

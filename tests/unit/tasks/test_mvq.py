@@ -119,6 +119,8 @@ def test_codes_reach_the_frames_that_have_them() -> None:
     ("values", "words"),
     [
         ({"codebook_loss_scale": -1}, "codebook_loss_scale is -1"),
+        ({"codebook_loss_scale": float("nan")}, "codebook_loss_scale is nan"),
+        ({"codebook_loss_scale": float("inf")}, "codebook_loss_scale is inf"),
         ({"frame_ratio": 1.5}, "frame_ratio is 1.5"),
         ({"codebook_loss_reduction": "max"}, "choose sum or mean"),
         ({"distilation_layer": 3}, "did you mean distillation_layer"),
@@ -202,6 +204,13 @@ def test_validation_shows_the_codes_and_judges_without_them() -> None:
     assert "loss_codebook" not in plain_stats
     with pytest.raises(KDError, match="stream `codes` is missing"):
         model.train()(**without)
+
+
+def test_codes_out_of_range_name_the_utterance() -> None:
+    values = batch()
+    values["codes"][1, 3, 0] = 9
+    with pytest.raises(KDError, match=r"^utterance\(s\) b \(.*\): code 9 is out of range"):
+        asr_model()(**values)
 
 
 def test_a_layer_of_another_width_is_named() -> None:

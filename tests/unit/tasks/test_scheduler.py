@@ -94,6 +94,8 @@ def test_eden_is_told_of_epochs() -> None:
     sgd = optimizer()
     scheduler = Eden(sgd, lr_batches=10, lr_epochs=1)
     assert isinstance(scheduler, AbsBatchStepScheduler)
+    with pytest.raises(ConfigError, match="does not tell it of epochs"):
+        scheduler.step()
     scheduler.start_epoch(1)
     first = rates(sgd, scheduler, 2)
     scheduler.start_epoch(2)
