@@ -40,15 +40,16 @@ def export(exp: Path, epoch: str | None, target: Path) -> None:
 
     Raises:
         CheckpointError: ``exp`` is no run of ours, or the epoch file is missing or damaged.
+        KDError: ``target`` holds something else than an earlier export, or cannot be written.
     """
     conf = read_conf(exp)
+    from espnet_kd.tasks.export import export_epoch, refuse_other_folder
+
+    refuse_other_folder(target)
     if epoch is None:
         phase, key, _ = conf["best_model_criterion"][0]
         epoch = f"{phase}.{key}.ave"
-    model = load_run(exp)
-    from espnet_kd.tasks.export import export_epoch
-
-    export_epoch(model, exp, epoch, target)
+    export_epoch(load_run(exp), exp, epoch, target)
 
 
 def read_conf(exp: Path) -> dict[str, Any]:
