@@ -26,7 +26,7 @@ from espnet_kd.data.prepare import SKIPPED
 from espnet_kd.data.recording import write_audio
 from espnet_kd.data.speech_source import SpeechSource
 from espnet_kd.errors import AudioError, DataDirError
-from espnet_kd.utils.files import write_json
+from espnet_kd.utils.files import probe_folder, write_json
 from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.packing import Clip
 
@@ -59,10 +59,7 @@ class CopyPlan:
 def is_prepared(folder: str | Path, made_of: Mapping[str, Any]) -> bool:
     """Whether the folder is whole and was made of exactly this."""
     target = Path(folder)
-    stamp = target / MADE_OF
-    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != dict(made_of):
-        return False
-    return not check_kaldi_dir(target)
+    return _same(target / MADE_OF, made_of) and not check_kaldi_dir(target)
 
 
 def copy_speech(
@@ -83,10 +80,13 @@ def copy_speech(
         made_of: plain values that say where the speech is from; see :func:`is_prepared`.
 
     Raises:
-        DataDirError: no utterance is left, or too many recordings are unusable.
+        DataDirError: no utterance is left, too many recordings are unusable, or the folder holds
+            data that was not made here.
         KDError: the folder cannot be written.
     """
     plan, target = plan or CopyPlan(), Path(folder)
+    _refuse_other_data(target)
+    probe_folder(target)
     if (target / MADE_OF).is_file() and not _same(target / MADE_OF, made_of or {}):
         shutil.rmtree(target / AUDIO, ignore_errors=True)
     for name in TABLES:  # until wav.scp is there again, the folder is not whole
@@ -113,6 +113,16 @@ def copy_speech(
         write_report(target / SKIPPED, skipped)
     write_kaldi_dir(target, data)
     return data
+
+
+def _refuse_other_data(target: Path) -> None:
+    """Tables disappear while a folder is made, so they must be of an earlier attempt."""
+    there = [name for name in TABLES if (target / name).exists()]
+    if there and not (target / MADE_OF).is_file():
+        raise DataDirError(
+            f"{target} holds data already ({', '.join(there)}) that was not made by this command "
+            f"(no {MADE_OF}); choose a new folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,10 @@ def _judge(target: Path, good: int, skipped: Sequence[str], plan: CopyPlan) -> N
 
 
 def _same(stamp: Path, made_of: Mapping[str, Any]) -> bool:
-    found: Any = json.loads(stamp.read_text(encoding="utf-8"))
+    try:
+        found: Any = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or damaged
+        return False
     return bool(found == dict(made_of))
 
 
