@@ -130,9 +130,29 @@ class KDTrainer(Trainer):
                     torch.save(model.state_dict(), folder / "stopped.pth")
                     _LOG.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
                 raise
+            cls.check_criteria()
             cls.keep_students()
             if rank == 0:
                 export_run(model, folder, trainer_options.best_model_criterion)
+
+    @classmethod
+    def check_criteria(cls) -> None:
+        """See that the epochs that are complete are judged by a value which they have.
+
+        Raises:
+            ConfigError: by none; ESPnet would keep none of the best epochs.
+        """
+        stats = cls.reporters[-1].stats
+        done = stats[max(stats)] if stats else {}
+        # Of ESPnet's own four criteria, two are absent in a transducer.
+        absent = [(phase, key) for phase, key, _ in cls.criteria if key not in done.get(phase, {})]
+        if done and absent and len(absent) == len(cls.criteria):
+            problems = [
+                f"{phase} {key} is no value of an epoch; {phase} has "
+                f"{', '.join(sorted(done.get(phase, {}))) or 'none'}"
+                for phase, key in absent
+            ]
+            raise ConfigError("best_model_criterion", problems)
 
     @classmethod
     def keep_students(cls) -> None:
@@ -152,10 +172,15 @@ class KDTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> bool:
-        """Train one epoch, with progress on rank 0."""
+        """Train one epoch, with progress on rank 0.
+
+        Raises:
+            ConfigError: see :meth:`check_criteria`; earlier epochs are saved by now.
+        """
         epoch = reporter.get_epoch()
         if cls.clock is None:
             cls.clock = RunClock(epoch, options.max_epoch)
+        cls.check_criteria()
         cls.keep_students()
         core = _core(model)
         core.start_epoch(epoch)
