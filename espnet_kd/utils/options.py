@@ -111,7 +111,7 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint is float and isinstance(value, str) and _is_number(value):
+    if hint is float and isinstance(value, str) and is_number(value):
         return float(value)  # YAML 1.1 reads 5e-3 as a string
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
@@ -121,7 +121,8 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     return value
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether ``text`` is a number as Python writes it."""
     try:
         float(text)
     except ValueError:
