@@ -9,7 +9,6 @@ Shape suffix: S samples.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir, write_report
 from espnet_kd.data.librispeech import MAX_BAD_SHARE
-from espnet_kd.data.prepare import SKIPPED
+from espnet_kd.data.prepare import SKIPPED, is_made_of
 from espnet_kd.data.recording import write_audio
 from espnet_kd.data.speech_source import SpeechSource
 from espnet_kd.errors import AudioError, DataDirError
@@ -59,7 +58,7 @@ class CopyPlan:
 def is_prepared(folder: str | Path, made_of: Mapping[str, Any]) -> bool:
     """Whether the folder is whole and was made of exactly this."""
     target = Path(folder)
-    return _same(target / MADE_OF, made_of) and not check_kaldi_dir(target)
+    return is_made_of(target / MADE_OF, made_of) and not check_kaldi_dir(target)
 
 
 def copy_speech(
@@ -87,7 +86,7 @@ def copy_speech(
     plan, target = plan or CopyPlan(), Path(folder)
     _refuse_other_data(target)
     probe_folder(target)
-    if (target / MADE_OF).is_file() and not _same(target / MADE_OF, made_of or {}):
+    if (target / MADE_OF).is_file() and not is_made_of(target / MADE_OF, made_of or {}):
         shutil.rmtree(target / AUDIO, ignore_errors=True)
     for name in TABLES:  # until wav.scp is there again, the folder is not whole
         (target / name).unlink(missing_ok=True)
@@ -191,14 +190,6 @@ def _judge(target: Path, good: int, skipped: Sequence[str], plan: CopyPlan) -> N
             f"{target}: {len(skipped)} of {total} recordings are unusable, more than "
             f"{plan.max_bad_share:.0%} (--max_bad_share); the first: {skipped[0]}"
         )
-
-
-def _same(stamp: Path, made_of: Mapping[str, Any]) -> bool:
-    try:
-        found: Any = json.loads(stamp.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or damaged
-        return False
-    return bool(found == dict(made_of))
 
 
 def _word(text: str) -> str:
