@@ -61,8 +61,11 @@ def read_conf(exp: Path) -> dict[str, Any]:
     path = exp / "config.yaml"
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {exp} must be the --output_dir of a run")
-    conf: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not {"student_resolved", "kd_task"} & conf.keys():
+    try:
+        conf: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(conf, dict) or not {"student_resolved", "kd_task"} & conf.keys():
         raise CheckpointError(
             f"{path} was not written by ssl_distill_train or whisper_distill_train; there is "
             "nothing to export"

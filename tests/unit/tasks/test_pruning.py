@@ -156,6 +156,13 @@ def test_a_run_is_not_replaced_by_its_export(command, tmp_path: Path, capsys) ->
     assert (tmp_path / "1epoch.pth").exists()
 
 
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [1\n"])
+def test_a_damaged_configuration_is_named(text: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert export.main(["--exp", str(tmp_path), "--dst", str(tmp_path / "student")]) == 1
+    assert "error: " + str(tmp_path / "config.yaml") in capsys.readouterr().err
+
+
 def test_a_run_that_closed_everything_is_refused(tmp_path: Path) -> None:
     model = copy_of_teacher(PHASE_1)
     assert model.pruning is not None
