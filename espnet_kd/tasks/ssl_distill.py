@@ -40,6 +40,7 @@ from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
 from espnet_kd.tasks.together import agree_to_start
 from espnet_kd.utils.options import unknown_key
+from espnet_kd.utils.weights import load_strictly
 
 _LOG = logging.getLogger(__name__)
 
@@ -152,13 +153,15 @@ class SSLDistillTask(DistillTask):
 
         Raises:
             KDError: the first process of a distributed run cannot start.
+            CheckpointError: the student's folder has other weights than student_conf asks for.
         """
         agree_to_start(vars(args).pop("start_error", None))
         config = student_config(args.student, args.student_conf)
         kd = DistillConfig.from_dict(args.kd_conf)
         student = SpeechEncoder.from_config(config)
         if (Path(args.student) / "config.json").is_file():
-            student.load_state_dict(SpeechEncoder.from_pretrained(args.student).state_dict())
+            weights = SpeechEncoder.from_pretrained(args.student).state_dict()
+            load_strictly(student, weights, f"{args.student}, changed by student_conf,")
             _LOG.info(f"student initialised from {args.student}")
         # Stored in config.yaml: the run can be exported without the architecture's name or folder.
         args.student_resolved = config.to_dict()
