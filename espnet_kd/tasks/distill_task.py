@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,13 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
 from espnet_kd.errors import ConfigError, KDError
-from espnet_kd.tasks.saving import run_folder
+from espnet_kd.tasks.saving import changed_options, run_folder
 from espnet_kd.tasks.together import announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
 from espnet_kd.utils.options import is_number
+
+_LOG = logging.getLogger(__name__)
 
 
 class KDTask(AbsTask):
@@ -64,6 +67,7 @@ class KDTask(AbsTask):
                 try:
                     cls.check_before_training(args)
                     stack.enter_context(run_folder(Path(args.output_dir), resume=args.resume))
+                    cls._tell_changes(args)
                 except KDError as error:
                     if not args.distributed:
                         raise
@@ -79,6 +83,19 @@ class KDTask(AbsTask):
             KDError: something is missing or cannot be used.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def _tell_changes(args: argparse.Namespace) -> None:
+        """A run that goes on has epochs of its earlier options; a finished one has nothing else."""
+        names = ("student_conf", "teacher_conf", "kd_conf")
+        options = {name: getattr(args, name) for name in names if hasattr(args, name)}
+        changes = changed_options(Path(args.output_dir), options)
+        if changes:
+            _LOG.warning(
+                f"{args.output_dir} goes on with other options than it was begun with, which only "
+                f"act on epochs that are still to come: {'; '.join(changes)}. To train with them "
+                "from the start, choose another --output_dir"
+            )
 
     @staticmethod
     def _is_first_process(args: argparse.Namespace) -> bool:
