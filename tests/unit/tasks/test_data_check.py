@@ -74,3 +74,12 @@ def test_large_lists_are_sampled_evenly(folder: Path, monkeypatch: pytest.Monkey
     )
     check_data(options(folder), AudioPolicy())
     assert sorted(set(looked_at)) == [f"u{i:02d}" for i in range(0, 30, 3)]
+
+
+def test_lengths_that_are_no_numbers(folder: Path) -> None:
+    rows = {f"u{i:02d}": "500,1" for i in range(30)}
+    write(folder / "shape", rows)
+    check_data(options(folder), AudioPolicy())
+    write(folder / "shape", {**rows, "u03": "xx"})
+    with pytest.raises(DataDirError, match=r"shape:4: u03 has 'xx', no number of samples"):
+        check_data(options(folder), AudioPolicy())
