@@ -110,7 +110,7 @@ class KDTrainer(Trainer):
             stack.enter_context(_count_updates(model, optimizers))
             stack.enter_context(explain_lost_peer())
             model.start_run(_run_info(trainer_options, rank))
-            _set_total_steps(schedulers, train_iter_factory, trainer_options)
+            _set_total_steps(model, schedulers, train_iter_factory, trainer_options)
             cls.clock, cls.writes = None, rank == 0
             cls.criteria = trainer_options.best_model_criterion
             cls.keeper = _keeper(model, trainer_options) if rank == 0 else None
@@ -264,14 +264,19 @@ def _check_devices(distributed: DistributedOption) -> None:
         )
 
 
-def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainerOptions) -> None:
+def _set_total_steps(
+    model: RunHooks, schedulers: Sequence[Any], factory: Any, options: KDTrainerOptions
+) -> None:
     """Tell schedules that go by the whole run how many updates it has, on this many processes."""
-    waiting = [s for s in schedulers if isinstance(s, LinearWarmupDecay) and s.needs_total_steps]
-    if not waiting:
+    linear = [s for s in schedulers if isinstance(s, LinearWarmupDecay)]
+    if not linear:
         return
+    waiting = [s for s in linear if s.needs_total_steps]
     try:
         batches = len(factory.build_iter(1))
     except TypeError as error:
+        if not waiting:
+            return
         raise ConfigError(
             "scheduler_conf",
             [
@@ -288,9 +293,13 @@ def _set_total_steps(schedulers: Sequence[Any], factory: Any, options: KDTrainer
                 f"update"
             ],
         )
+    updates = per_epoch * options.max_epoch
     for scheduler in waiting:
-        scheduler.set_total_steps(per_epoch * options.max_epoch)
-    _LOG.info(
+        scheduler.set_total_steps(updates)
+    end = min(scheduler.total_steps for scheduler in linear)
+    _LOG.log(
+        logging.WARNING if end < updates else logging.INFO,
         f"{per_epoch} updates per epoch ({batches} batches, accum_grad {options.accum_grad}), "
-        f"{per_epoch * options.max_epoch} in all: the learning rate falls to 0 there"
+        f"{updates} in all: the learning rate falls to 0 at update {end}",
     )
+    model.expect_updates(updates)

@@ -110,6 +110,14 @@ def test_the_log_forgets_what_was_not_saved(tmp_path: Path) -> None:
     assert [line["updates"] for line in read_log(tmp_path / LOG)] == [2, 4]
 
 
+def test_a_run_too_short_for_its_target_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = copy_of_teacher(PHASE_1)
+    model.expect_updates(5)
+    assert not caplog.records
+    model.expect_updates(4)
+    assert "sparsity_warmup is 4, but the run has 4 updates" in caplog.text
+
+
 def test_only_the_first_process_writes_the_log(tmp_path: Path) -> None:
     model = copy_of_teacher(PHASE_1)
     model.start_run(run_info(tmp_path, rank=1))
