@@ -40,15 +40,16 @@ def export(exp: Path, epoch: str | None, target: Path) -> None:
 
     Raises:
         CheckpointError: ``exp`` is no run of ours, or the epoch file is missing or damaged.
+        KDError: ``target`` holds something else than an earlier export, or cannot be written.
     """
     conf = read_conf(exp)
+    from espnet_kd.tasks.export import export_epoch, refuse_other_folder
+
+    refuse_other_folder(target)
     if epoch is None:
         phase, key, _ = conf["best_model_criterion"][0]
         epoch = f"{phase}.{key}.ave"
-    model = load_run(exp)
-    from espnet_kd.tasks.export import export_epoch
-
-    export_epoch(model, exp, epoch, target)
+    export_epoch(load_run(exp), exp, epoch, target)
 
 
 def read_conf(exp: Path) -> dict[str, Any]:
@@ -60,8 +61,11 @@ def read_conf(exp: Path) -> dict[str, Any]:
     path = exp / "config.yaml"
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {exp} must be the --output_dir of a run")
-    conf: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not {"student_resolved", "kd_task"} & conf.keys():
+    try:
+        conf: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(conf, dict) or not {"student_resolved", "kd_task"} & conf.keys():
         raise CheckpointError(
             f"{path} was not written by ssl_distill_train or whisper_distill_train; there is "
             "nothing to export"

@@ -5,7 +5,8 @@ r"""Prepare a corpus: make or find it, check every recording, write Kaldi data f
     --splits train-clean-100 dev-clean``
 
 OUT receives one Kaldi folder per split, ``corpus.json`` (where the layouts for S3PRL are) and,
-for corpora that are made, ``corpus/``. What is there and good is kept.
+for corpora that are made, ``corpus/``. What is there, good and of the same corpus and options is
+kept.
 """
 
 from __future__ import annotations

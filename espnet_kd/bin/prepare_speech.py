@@ -66,6 +66,8 @@ def prepare(args: argparse.Namespace) -> None:
     from espnet_kd.data.kaldi_dir import load_tables
     from espnet_kd.data.sources import open_source
 
+    _check_numbers(args)
+    _refuse_source_as_target(args)
     columns, made_of = _columns(args.columns), _made_of(args)
     if is_prepared(args.out, made_of):
         data, state = load_tables(args.out), "kept"
@@ -80,11 +82,38 @@ def prepare(args: argparse.Namespace) -> None:
             seed=args.seed,
             max_seconds=args.longest,
             max_bad_share=args.max_bad_share,
-            threads=max(1, args.threads),
+            threads=args.threads,
         )
         data, state = copy_speech(sources, args.out, plan, made_of), "prepared"
     text = "with transcripts" if data.text else "without transcripts"
     print(f"{args.out}: {len(data)} utterances, {data.hours:.2f} h, {text}, {state}")
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    from espnet_kd.errors import ConfigError
+
+    least = {"max_utterances": 0, "longest": 0, "max_seconds": 0, "threads": 1, "sample_rate": 1}
+    problems = [
+        f"--{name} is {getattr(args, name)}; it must be at least {number}"
+        for name, number in least.items()
+        if not getattr(args, name) >= number
+    ]
+    if not 0 <= args.max_bad_share <= 1:
+        problems.append(f"--max_bad_share is {args.max_bad_share}; it must lie between 0 and 1")
+    if problems:
+        raise ConfigError("prepare_speech", problems)
+
+
+def _refuse_source_as_target(args: argparse.Namespace) -> None:
+    """The tables of an earlier folder disappear first, and with other options its recordings."""
+    from espnet_kd.data.sources import parse_place
+    from espnet_kd.errors import ConfigError
+
+    for text in args.source:
+        place = parse_place(text)
+        folder = Path(place.name) / place.split
+        if place.kind == "kaldi" and folder.resolve() == args.out.resolve():
+            raise ConfigError("--out", [f"{args.out} is the source {text}; choose another folder"])
 
 
 def _columns(words: Sequence[str]) -> dict[str, str]:

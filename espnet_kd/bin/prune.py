@@ -59,16 +59,18 @@ def prune(
     Raises:
         CheckpointError: ``exp`` is no pruning run, or the epoch file is missing or damaged.
         PruningError: the gates leave no encoder.
+        KDError: ``target`` holds something else than an earlier export, or cannot be written.
     """
     # Here, so that --help does not wait for ESPnet's 20 seconds of import.
     from espnet_kd.bin.export import load_run
     from espnet_kd.errors import CheckpointError
     from espnet_kd.evaluation.pruning import draw_pruning
-    from espnet_kd.tasks.export import export_epoch
+    from espnet_kd.tasks.export import export_epoch, refuse_other_folder
     from espnet_kd.tasks.pruning import LOG, REPORT, read_log
     from espnet_kd.tasks.ssl_model import SSLDistillModel
     from espnet_kd.utils.model_directory import read_json
 
+    refuse_other_folder(target)
     model = load_run(exp)
     if not isinstance(model, SSLDistillModel) or model.pruning is None:
         raise CheckpointError(

@@ -70,7 +70,7 @@ def inspect_audio(
     *,
     content: bytes | None = None,
 ) -> AudioInfo:
-    """Check a recording by its header alone (no samples are decoded).
+    """Check a recording by its header (no samples are decoded, but the last one of a FLAC file).
 
     Args:
         path: WAV, FLAC, OGG, NIST SPH, or whatever else libsndfile reads.
@@ -93,6 +93,8 @@ def inspect_audio(
     promised = promised_samples(file if content is None else io.BytesIO(content))
     if promised is not None and promised > info.samples:
         raise _truncated(utterance, file, info.samples, promised)
+    if header.format == "FLAC" and info.samples > 0:
+        _check_end(info, utterance, content)
     _check_policy(info, utterance, policy)
     return info
 
@@ -136,6 +138,19 @@ def read_audio(
     if info.sample_rate != policy.sample_rate:
         wave_S = resample(wave_S, info.sample_rate, policy.sample_rate)
     return wave_S if span is None else wave_S[: span[1] - span[0]]
+
+
+def _check_end(info: AudioInfo, utterance: str, content: bytes | None) -> None:
+    """The header of FLAC says nothing of bytes; looking for the last sample takes microseconds."""
+    try:
+        with soundfile.SoundFile(_opened(info.path, content)) as recording:
+            recording.seek(info.samples - 1)
+            found = len(recording.read(1))
+    except (soundfile.LibsndfileError, RuntimeError):
+        found = 0
+    if not found:
+        what = f"truncated: the last of {info.samples} samples cannot be read"
+        raise _problem(utterance, info.path, what, _REMEDY_AGAIN)
 
 
 def _frames(span: tuple[int, int] | None, info: AudioInfo, rate: int) -> tuple[int, int]:

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from espnet_kd.data.audio import DEFAULT_POLICY, AudioPolicy, Wave, read_audio
 from espnet_kd.data.kaldi_dir import KaldiDir
 from espnet_kd.data.tables import write_table
-from espnet_kd.errors import KDError
+from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.utils.files import probe_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,14 @@ class ClusterOptions:
 
     hop_samples: int = 320
     """Samples between frames: the encoder's stride."""
+
+    def validate(self) -> list[str]:
+        """All problems, as sentences that start with the option's name; empty if there is none."""
+        return [
+            f"{name} is {getattr(self, name)}; it must be at least {least}"
+            for name, least in (("num_classes", 2), ("max_frames", 2), ("seed", 0))
+            if getattr(self, name) < least
+        ]
 
 
 def mfcc_extractor(options: ClusterOptions) -> Callable[[Wave], Features]:
@@ -121,7 +130,7 @@ def fit_clusters(features: Iterable[Features], options: ClusterOptions) -> Any:
     return model.fit(frames_TF)
 
 
-def write_codes(path: str | Path, codes: dict[str, npt.NDArray[np.int64]]) -> None:
+def write_codes(path: str | Path, codes: dict[str, npt.NDArray[np.integer]]) -> None:
     """Write cluster indexes in the form that ESPnet's type ``text_int`` reads: ``utt 3 17 17``."""
     lines = {key: " ".join(map(str, value.tolist())) for key, value in codes.items()}
     write_table(Path(path), lines)
@@ -130,16 +139,27 @@ def write_codes(path: str | Path, codes: dict[str, npt.NDArray[np.int64]]) -> No
 def make_codes(folders: dict[Path, KaldiDir], options: ClusterOptions) -> dict[Path, int]:
     """Fit clusters on the first folder and write ``codes`` into each.
 
+    Nothing is written before all is labelled: classes of different clusters mean different things.
+
     Returns:
         Folder -> number of frames that were labelled.
+
+    Raises:
+        ConfigError: impossible options.
+        KDError: fewer frames than clusters, an unusable recording, or a folder is not writable.
     """
+    problems = options.validate()
+    if problems:
+        raise ConfigError("make_clusters", problems)
+    for folder in folders:
+        probe_folder(folder)
     model: Any = None
-    frames = {}
+    labelled = {}
     for folder, data in folders.items():
         features = dict(extract_all(data, options))
         if model is None:
             model = fit_clusters(features.values(), options)
-        codes = {key: model.predict(value).astype(np.int64) for key, value in features.items()}
+        labelled[folder] = {key: model.predict(value) for key, value in features.items()}
+    for folder, codes in labelled.items():
         write_codes(folder / "codes", codes)
-        frames[folder] = sum(map(len, codes.values()))
-    return frames
+    return {folder: sum(map(len, codes.values())) for folder, codes in labelled.items()}

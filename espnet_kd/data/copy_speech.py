@@ -9,7 +9,6 @@ Shape suffix: S samples.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -22,11 +21,11 @@ from typing import Any
 from espnet_kd.data.kaldi_check import check_kaldi_dir
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir, write_report
 from espnet_kd.data.librispeech import MAX_BAD_SHARE
-from espnet_kd.data.prepare import SKIPPED
+from espnet_kd.data.prepare import SKIPPED, is_made_of
 from espnet_kd.data.recording import write_audio
 from espnet_kd.data.speech_source import SpeechSource
 from espnet_kd.errors import AudioError, DataDirError
-from espnet_kd.utils.files import write_json
+from espnet_kd.utils.files import probe_folder, write_json
 from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.packing import Clip
 
@@ -59,10 +58,7 @@ class CopyPlan:
 def is_prepared(folder: str | Path, made_of: Mapping[str, Any]) -> bool:
     """Whether the folder is whole and was made of exactly this."""
     target = Path(folder)
-    stamp = target / MADE_OF
-    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != dict(made_of):
-        return False
-    return not check_kaldi_dir(target)
+    return is_made_of(target / MADE_OF, made_of) and not check_kaldi_dir(target)
 
 
 def copy_speech(
@@ -83,11 +79,14 @@ def copy_speech(
         made_of: plain values that say where the speech is from; see :func:`is_prepared`.
 
     Raises:
-        DataDirError: no utterance is left, or too many recordings are unusable.
+        DataDirError: no utterance is left, too many recordings are unusable, or the folder holds
+            data that was not made here.
         KDError: the folder cannot be written.
     """
     plan, target = plan or CopyPlan(), Path(folder)
-    if (target / MADE_OF).is_file() and not _same(target / MADE_OF, made_of or {}):
+    _refuse_other_data(target)
+    probe_folder(target)
+    if (target / MADE_OF).is_file() and not is_made_of(target / MADE_OF, made_of or {}):
         shutil.rmtree(target / AUDIO, ignore_errors=True)
     for name in TABLES:  # until wav.scp is there again, the folder is not whole
         (target / name).unlink(missing_ok=True)
@@ -113,6 +112,16 @@ def copy_speech(
         write_report(target / SKIPPED, skipped)
     write_kaldi_dir(target, data)
     return data
+
+
+def _refuse_other_data(target: Path) -> None:
+    """Tables disappear while a folder is made, so they must be of an earlier attempt."""
+    there = [name for name in TABLES if (target / name).exists()]
+    if there and not (target / MADE_OF).is_file():
+        raise DataDirError(
+            f"{target} holds data already ({', '.join(there)}) that was not made by this command "
+            f"(no {MADE_OF}); choose a new folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -181,11 +190,6 @@ def _judge(target: Path, good: int, skipped: Sequence[str], plan: CopyPlan) -> N
             f"{target}: {len(skipped)} of {total} recordings are unusable, more than "
             f"{plan.max_bad_share:.0%} (--max_bad_share); the first: {skipped[0]}"
         )
-
-
-def _same(stamp: Path, made_of: Mapping[str, Any]) -> bool:
-    found: Any = json.loads(stamp.read_text(encoding="utf-8"))
-    return bool(found == dict(made_of))
 
 
 def _word(text: str) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+import numpy as np
 
 from espnet_kd.data.codes import check_codes
+from espnet_kd.data.tables import read_table
 from espnet_kd.errors import DataDirError
 from espnet_kd.tasks.batching import read_samples
 
@@ -41,6 +45,58 @@ def check_code_streams(args: argparse.Namespace, num_codebooks: int, codebook_si
                 problems.append(str(error))
     if problems:
         raise DataDirError("\n".join(problems))
+
+
+def stream_problems(args: argparse.Namespace, objective: str) -> list[str]:
+    """Lists without the codes that ``objective`` needs; validation comes after hours."""
+    if args.collect_stats or not args.train_data_path_and_name_and_type:
+        return []
+    return [
+        f"{objective} needs the data stream `codes`: give --{part}_data_path_and_name_and_type "
+        "PATH,codes,kaldi_ark of bin.extract_codebook_indexes, or PATH,codes,text_int of "
+        "bin.make_clusters"
+        for part in ("train", "valid")
+        if CODES
+        not in (name for _, name, _ in getattr(args, f"{part}_data_path_and_name_and_type"))
+    ]
+
+
+def check_text_codes(args: argparse.Namespace, num_codebooks: int, codebook_size: int) -> None:
+    """Check that codes in text files (``utt 3 17 17``) can be predicted.
+
+    Args:
+        args: streams of an ESPnet command line.
+        num_codebooks: codes of a frame.
+        codebook_size: classes; every code must be below it, -1 = no target.
+
+    Raises:
+        DataDirError: lists the problems (the first of each file).
+    """
+    problems = []
+    for part in ("train", "valid"):
+        for path, name, kind in getattr(args, f"{part}_data_path_and_name_and_type"):
+            if name == CODES and kind == "text_int":
+                problems += _text_problems(path, num_codebooks, codebook_size)
+    if problems:
+        raise DataDirError("\n".join(problems))
+
+
+def _text_problems(path: str, num_codebooks: int, codebook_size: int) -> list[str]:
+    if num_codebooks != 1:
+        return [f"{path}: text_int has one code per frame, num_codebooks is {num_codebooks}"]
+    for row in read_table(Path(path)).rows:
+        try:
+            codes = np.array(row.value.split(), dtype=np.int64)
+        except (ValueError, OverflowError) as error:
+            return [f"{path}:{row.line}: utterance {row.key}: {error}; make the codes again"]
+        if len(codes) and not -1 <= codes.min() <= codes.max() < codebook_size:
+            wrong = codes.max() if codes.max() >= codebook_size else codes.min()
+            return [
+                f"{path}:{row.line}: utterance {row.key} has code {wrong}, codes are 0 to "
+                f"{codebook_size - 1} (-1 = none); they may stem from another quantiser: set "
+                "num_classes or codebook_size to its size"
+            ]
+    return []
 
 
 def _samples(shapes: list[str]) -> dict[str, int]:

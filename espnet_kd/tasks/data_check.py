@@ -91,7 +91,18 @@ def _check_part(
         if path not in missing:
             table = read_table(Path(path))
             problems += _table_problems(path, table) + _absent(set(table.first()), ids)
+            problems += _shape_problems(path, table)
     return problems
+
+
+def _shape_problems(path: str, table: Table) -> list[str]:
+    """Lengths that ESPnet cannot read: it takes whole numbers, separated by commas."""
+    return [
+        f"{path}:{row.line}: {row.key} has {row.value!r}, no number of samples; give "
+        "utt2num_samples, or count again"
+        for row in table.rows
+        if row.value and not (row.value.isascii() and row.value.replace(",", "").isdigit())
+    ]
 
 
 def _absent(wanted: set[str], ids: dict[str, set[str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +14,13 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
 from espnet_kd.errors import ConfigError, KDError
-from espnet_kd.tasks.saving import run_folder
+from espnet_kd.tasks.saving import changed_options, run_folder
 from espnet_kd.tasks.together import announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
+from espnet_kd.utils.options import is_number
+
+_LOG = logging.getLogger(__name__)
 
 
 class KDTask(AbsTask):
@@ -34,8 +38,9 @@ class KDTask(AbsTask):
         """
         if args is None:
             args, problems = parse(cls.get_parser(), cmd)
+            read_numbers(args)
             cls.complete(args)
-            problems += cls.problems(args)
+            problems += trainer_problems(args) + cls.problems(args)
             if problems:
                 raise ConfigError(args.config or "command line", problems)
         super().main(args=args)
@@ -62,6 +67,7 @@ class KDTask(AbsTask):
                 try:
                     cls.check_before_training(args)
                     stack.enter_context(run_folder(Path(args.output_dir), resume=args.resume))
+                    cls._tell_changes(args)
                 except KDError as error:
                     if not args.distributed:
                         raise
@@ -77,6 +83,19 @@ class KDTask(AbsTask):
             KDError: something is missing or cannot be used.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def _tell_changes(args: argparse.Namespace) -> None:
+        """A run that goes on has epochs of its earlier options; a finished one has nothing else."""
+        names = ("student_conf", "teacher_conf", "kd_conf")
+        options = {name: getattr(args, name) for name in names if hasattr(args, name)}
+        changes = changed_options(Path(args.output_dir), options)
+        if changes:
+            _LOG.warning(
+                f"{args.output_dir} goes on with other options than it was begun with, which only "
+                f"act on epochs that are still to come: {'; '.join(changes)}. To train with them "
+                "from the start, choose another --output_dir"
+            )
 
     @staticmethod
     def _is_first_process(args: argparse.Namespace) -> bool:
@@ -102,6 +121,38 @@ def problems_of(name: str, build: Callable[[], object]) -> list[str]:
     except ConfigError as error:
         return [f"{name}: {problem}" for problem in error.problems]
     return []
+
+
+_LEAST = {
+    "max_epoch": 1, "accum_grad": 1, "num_iters_per_epoch": 1, "batch_size": 1,
+    "valid_batch_size": 1, "batch_bins": 1, "valid_batch_bins": 1, "num_workers": 0, "seed": 0,
+}  # fmt: skip
+
+
+def read_numbers(args: argparse.Namespace) -> None:
+    """YAML 1.1 reads ``5e-3`` as a string, and ESPnet hands it on to the optimiser."""
+    for option in ("optim_conf", "scheduler_conf"):
+        conf = getattr(args, option)
+        numbers = {k: float(v) for k, v in conf.items() if isinstance(v, str) and is_number(v)}
+        setattr(args, option, {**conf, **numbers})
+
+
+def trainer_problems(args: argparse.Namespace) -> list[str]:
+    """ESPnet's own options that would end in a traceback, or train nothing."""
+    problems = [
+        f"{name} is {getattr(args, name)}; it must be at least {least}"
+        for name, least in _LEAST.items()
+        if getattr(args, name) is not None and getattr(args, name) < least
+    ]
+    if not args.grad_clip > 0:  # a limit of 0 stops the weights, a negative one turns them round
+        problems.append(f"grad_clip is {args.grad_clip}; it must be positive (inf = no clipping)")
+    problems += [
+        f"best_model_criterion names {phase}, {key}, {mode}; write train or valid, the name of a "
+        "value, and min or max"
+        for phase, key, mode in args.best_model_criterion
+        if phase not in ("train", "valid") or mode not in ("min", "max")
+    ]
+    return problems
 
 
 def optimizer_problems(args: argparse.Namespace) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from espnet_kd.checkpoints.unpickle import read_pickle
 from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.tasks.hooks import RunHooks
-from espnet_kd.utils.files import write_failure
+from espnet_kd.utils.files import refuse_strangers, write_failure
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +54,18 @@ def export_epoch(model: RunHooks, exp: Path, epoch: str, target: Path) -> None:
     """
     export_states(model, read_states(exp, epoch), target)
     _LOG.info(f"student of {epoch} written to {target}")
+
+
+def refuse_other_folder(target: Path) -> None:
+    """Only an earlier export may be replaced: ``--out EXP`` would be the end of the whole run.
+
+    Raises:
+        KDError: the folder that the user named holds other things, or is a file.
+    """
+    from espnet_kd.whisper.load import FILES  # with transformers, which takes seconds
+
+    ours = ("distill_projections.safetensors", "pruning.*", "profile*.json", ".done*")  # recipes'
+    refuse_strangers(target, (*FILES, *ours))
 
 
 def export_states(model: RunHooks, states: dict[str, torch.Tensor], target: Path) -> None:

@@ -61,6 +61,9 @@ class RunHooks(AbsESPnetModel):
     def start_run(self, run: RunInfo) -> None:
         """Real training begins (never called for statistics, dry runs or inference)."""
 
+    def expect_updates(self, updates: int) -> None:
+        """The whole run has so many updates (told where its schedule goes by them)."""
+
     def start_epoch(self, epoch: int) -> None:
         """Training of ``epoch`` (from 1) begins."""
 

@@ -7,6 +7,7 @@ Names are the published YAML's where it has one (``rec_loss_weight``, ``distil_r
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -287,7 +288,7 @@ class DistillConfig:
         chosen = self.objectives.chosen()
         problems = [] if chosen else ["objectives: none is chosen; write e.g. masking_distill: {}"]
         for name, options in chosen.items():
-            if options.weight <= 0:
+            if not 0 < options.weight < math.inf:
                 problems.append(
                     f"objectives.{name}.weight is {options.weight}; it must be positive"
                 )
@@ -318,6 +319,8 @@ class DistillConfig:
             for name in ("rec_loss_weight", "random_layer_weight")
             if getattr(options, name) < 0
         ]
+        if options.rec_loss_weight == options.random_layer_weight == 0:
+            problems.append(f"{where}: rec_loss_weight and random_layer_weight must not both be 0")
         if options.rec_loss_type not in ("mse", "l1"):
             problems.append(f"{where}.rec_loss_type is {options.rec_loss_type!r}; choose mse or l1")
         if options.padded_frames not in ("exclude", "count"):

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import yaml
 
 from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.tasks.lock import output_dir_lock
@@ -100,7 +101,7 @@ def run_folder(folder: Path, *, resume: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _config_of_checkpoint(folder: Path) -> Iterator[None]:
     """ESPnet writes ``config.yaml`` before it reads the checkpoint: undo that if the run then
-    fails.
+    fails, or had all its epochs already.
 
     Epochs that are there were made with the old one.
     """
@@ -109,10 +110,40 @@ def _config_of_checkpoint(folder: Path) -> Iterator[None]:
     stamp = last.stat().st_mtime_ns if last.exists() else 0
     try:
         yield
-    except BaseException:
+    finally:
         if before is not None and last.exists() and last.stat().st_mtime_ns == stamp:
             write_text(config, before)
-        raise
+
+
+def changed_options(folder: Path, now: Mapping[str, Any]) -> list[str]:
+    """What a run that goes on does otherwise than before (``kd_conf.max_bad_steps: 20 -> 7``).
+
+    Args:
+        folder: of the run.
+        now: nested options by name.
+    """
+    config = folder / "config.yaml"
+    if not (folder / LAST).exists() or not config.is_file():
+        return []
+    try:
+        before = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        return []
+    if not isinstance(before, dict):
+        return []
+    plain = yaml.safe_load(yaml.safe_dump(dict(now)))
+    return _differences("", {name: before.get(name) for name in plain}, plain)
+
+
+def _differences(where: str, before: Any, now: Any) -> list[str]:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [f"{where}: {before} -> {now}"] if before != now else []
+    keys = [*before, *(key for key in now if key not in before)]
+    parts = [
+        _differences(f"{where}.{key}" if where else str(key), before.get(key), now.get(key))
+        for key in keys
+    ]
+    return [line for part in parts for line in part]
 
 
 def remove_leftovers(folder: Path) -> None:

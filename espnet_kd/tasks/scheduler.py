@@ -49,6 +49,11 @@ class LinearWarmupDecay(AbsBatchStepScheduler):
         """Whether ``set_total_steps`` has still to be called."""
         return self.schedule is None
 
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run."""
+        return self._known().total_steps
+
     def set_total_steps(self, total_steps: int) -> None:
         """State the length of the run; the first update's rate is in force from now on."""
         self.schedule = LinearWarmupDecaySchedule(

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ from espnet_kd.errors import KDError
 from espnet_kd.optim import ScheduledAdamW, decay_groups
 from espnet_kd.tasks.batches import AudioCheck, CropCollate, crop_rule
 from espnet_kd.tasks.batching import batching_problems, check_lengths, length_iter_factory
-from espnet_kd.tasks.codes_check import check_code_streams
+from espnet_kd.tasks.codes_check import (
+    check_code_streams,
+    check_text_codes,
+    stream_problems,
+)
 from espnet_kd.tasks.data_check import check_data
 from espnet_kd.tasks.distill_task import DistillTask, optimizer_problems, problems_of
 from espnet_kd.tasks.optimizers import pruning_optimizer, pruning_optimizer_problems
@@ -35,6 +40,7 @@ from espnet_kd.tasks.students import student_config
 from espnet_kd.tasks.teacher import S3PRL_PREFIX
 from espnet_kd.tasks.together import agree_to_start
 from espnet_kd.utils.options import unknown_key
+from espnet_kd.utils.weights import load_strictly
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,6 +111,10 @@ class SSLDistillTask(DistillTask):
             problems += pruning_optimizer_problems(args)
         if args.kd_conf.get("batching") is not None:
             problems += batching_problems(args)
+        objectives = args.kd_conf.get("objectives")
+        for name in ("masked_prediction", "codebook_prediction"):
+            if isinstance(objectives, Mapping) and objectives.get(name) is not None:
+                problems += stream_problems(args, name)
         return problems + optimizer_problems(args)
 
     @classmethod
@@ -127,9 +137,14 @@ class SSLDistillTask(DistillTask):
             policy = AudioPolicy(sample_rate=config.sample_rate, min_samples=config.receptive_field)
             check_data(args, policy)
             check_lengths(args)
-            predicts = DistillConfig.from_dict(args.kd_conf).objectives.codebook_prediction
-            if predicts is not None:
+            objectives = DistillConfig.from_dict(args.kd_conf).objectives
+            if objectives.codebook_prediction is not None:
+                predicts = objectives.codebook_prediction
                 check_code_streams(args, predicts.num_codebooks, predicts.codebook_size)
+                check_text_codes(args, predicts.num_codebooks, predicts.codebook_size)
+            if objectives.masked_prediction is not None:
+                masked = objectives.masked_prediction
+                check_text_codes(args, masked.num_codebooks, masked.num_classes)
 
     # --- Parts
     @classmethod
@@ -138,13 +153,15 @@ class SSLDistillTask(DistillTask):
 
         Raises:
             KDError: the first process of a distributed run cannot start.
+            CheckpointError: the student's folder has other weights than student_conf asks for.
         """
         agree_to_start(vars(args).pop("start_error", None))
         config = student_config(args.student, args.student_conf)
         kd = DistillConfig.from_dict(args.kd_conf)
         student = SpeechEncoder.from_config(config)
         if (Path(args.student) / "config.json").is_file():
-            student.load_state_dict(SpeechEncoder.from_pretrained(args.student).state_dict())
+            weights = SpeechEncoder.from_pretrained(args.student).state_dict()
+            load_strictly(student, weights, f"{args.student}, changed by student_conf,")
             _LOG.info(f"student initialised from {args.student}")
         # Stored in config.yaml: the run can be exported without the architecture's name or folder.
         args.student_resolved = config.to_dict()

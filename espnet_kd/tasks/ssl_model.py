@@ -6,6 +6,7 @@ Shapes: B batch, S samples, T frames, N code streams.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from espnet_kd.tasks.passes import Batch, Passes
 from espnet_kd.tasks.pruning import LOG, PruningLog, export_pruned
 from espnet_kd.tasks.teacher import Teacher, load_teacher
 from espnet_kd.utils.weights import load_strictly
+
+_LOG = logging.getLogger(__name__)
 
 Stats = dict[str, Tensor]
 
@@ -100,6 +103,16 @@ class SSLDistillModel(RunHooks):
         """
         fit_teacher(self.student, teacher, self.kd, self._all())
         self.teacher = teacher
+
+    def expect_updates(self, updates: int) -> None:
+        """Warn of a target sparsity that is still rising when the run ends."""
+        options = self.kd.pruning
+        if options is not None and options.sparsity_warmup >= updates:
+            _LOG.warning(
+                f"kd_conf.pruning.sparsity_warmup is {options.sparsity_warmup}, but the run has "
+                f"{updates} updates: it will not reach target_sparsity {options.target_sparsity}; "
+                "lower sparsity_warmup, or train longer"
+            )
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the epoch's hint layers and begin its masks."""

@@ -110,7 +110,9 @@ class KDTrainer(Trainer):
             stack.enter_context(_count_updates(model, optimizers))
             stack.enter_context(explain_lost_peer())
             model.start_run(_run_info(trainer_options, rank))
-            set_total_steps(schedulers, train_iter_factory, trainer_options)
+            updates = set_total_steps(schedulers, train_iter_factory, trainer_options)
+            if updates is not None:
+                model.expect_updates(updates)
             cls.clock, cls.writes = None, rank == 0
             cls.criteria = trainer_options.best_model_criterion
             cls.keeper = _keeper(model, trainer_options) if rank == 0 else None
@@ -130,9 +132,29 @@ class KDTrainer(Trainer):
                     torch.save(model.state_dict(), folder / "stopped.pth")
                     _LOG.error(f"the weights of this moment are in {folder / 'stopped.pth'}")
                 raise
+            cls.check_criteria()
             cls.keep_students()
             if rank == 0:
                 export_run(model, folder, trainer_options.best_model_criterion)
+
+    @classmethod
+    def check_criteria(cls) -> None:
+        """See that the epochs that are complete are judged by a value which they have.
+
+        Raises:
+            ConfigError: by none; ESPnet would keep none of the best epochs.
+        """
+        stats = cls.reporters[-1].stats
+        done = stats[max(stats)] if stats else {}
+        # Of ESPnet's own four criteria, two are absent in a transducer.
+        absent = [(phase, key) for phase, key, _ in cls.criteria if key not in done.get(phase, {})]
+        if done and absent and len(absent) == len(cls.criteria):
+            problems = [
+                f"{phase} {key} is no value of an epoch; {phase} has "
+                f"{', '.join(sorted(done.get(phase, {}))) or 'none'}"
+                for phase, key in absent
+            ]
+            raise ConfigError("best_model_criterion", problems)
 
     @classmethod
     def keep_students(cls) -> None:
@@ -152,10 +174,15 @@ class KDTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> bool:
-        """Train one epoch, with progress on rank 0."""
+        """Train one epoch, with progress on rank 0.
+
+        Raises:
+            ConfigError: see :meth:`check_criteria`; earlier epochs are saved by now.
+        """
         epoch = reporter.get_epoch()
         if cls.clock is None:
             cls.clock = RunClock(epoch, options.max_epoch)
+        cls.check_criteria()
         cls.keep_students()
         core = _core(model)
         core.start_epoch(epoch)
@@ -244,14 +271,21 @@ def start_schedules(schedulers: Sequence[Any], epoch: int) -> None:
             scheduler.start_epoch(epoch)
 
 
-def set_total_steps(schedulers: Sequence[Any], factory: Any, options: TrainerOptions) -> None:
-    """Tell schedules that go by the whole run how many updates it has, on this many processes."""
-    waiting = [s for s in schedulers if isinstance(s, LinearWarmupDecay) and s.needs_total_steps]
-    if not waiting:
-        return
+def set_total_steps(schedulers: Sequence[Any], factory: Any, options: TrainerOptions) -> int | None:
+    """Tell schedules that go by the whole run how many updates it has, on this many processes.
+
+    Returns:
+        That number, where a schedule goes by it and it can be known.
+    """
+    linear = [s for s in schedulers if isinstance(s, LinearWarmupDecay)]
+    if not linear:
+        return None
+    waiting = [s for s in linear if s.needs_total_steps]
     try:
         batches = len(factory.build_iter(1))
     except TypeError as error:
+        if not waiting:
+            return None
         raise ConfigError(
             "scheduler_conf",
             [
@@ -268,9 +302,13 @@ def set_total_steps(schedulers: Sequence[Any], factory: Any, options: TrainerOpt
                 f"update"
             ],
         )
+    updates = per_epoch * options.max_epoch
     for scheduler in waiting:
-        scheduler.set_total_steps(per_epoch * options.max_epoch)
-    _LOG.info(
+        scheduler.set_total_steps(updates)
+    end = min(scheduler.total_steps for scheduler in linear)
+    _LOG.log(
+        logging.WARNING if end < updates else logging.INFO,
         f"{per_epoch} updates per epoch ({batches} batches, accum_grad {options.accum_grad}), "
-        f"{per_epoch * options.max_epoch} in all: the learning rate falls to 0 there"
+        f"{updates} in all: the learning rate falls to 0 at update {end}",
     )
+    return updates

@@ -114,7 +114,7 @@ def _takes_mapping(action: argparse.Action) -> bool:
 
 
 def keyword_problems(name: str, target: type, values: Any, given: Sequence[str]) -> list[str]:
-    """Unknown keywords for a class that is built with ``target(..., **values)``.
+    """Unknown keywords, and words for numbers, for a class built with ``target(..., **values)``.
 
     Args:
         name: the option, e.g. ``optim_conf``.
@@ -128,8 +128,19 @@ def keyword_problems(name: str, target: type, values: Any, given: Sequence[str])
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return []
     known = [key for key in parameters if key not in given]
-    return [
+    problems = [
         f"{unknown_key(f'{name}.{key}', known)} (known: {', '.join(known)})"
         for key in values
         if key not in known
     ]
+    return problems + [
+        f"{name}.{key} is {values[key]!r}; a number is needed"
+        for key in known
+        if isinstance(values.get(key), str) and _wants_number(parameters[key])
+    ]
+
+
+def _wants_number(parameter: inspect.Parameter) -> bool:
+    default = parameter.default
+    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
+    return is_number or "float" in str(parameter.annotation)

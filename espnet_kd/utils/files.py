@@ -59,7 +59,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Iterable[str]) -> I
     target = Path(path)
     temporary: Path | None = None
     try:
-        _refuse_strangers(target, list(replaces))
+        refuse_strangers(target, replaces)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         yield temporary
@@ -75,8 +75,17 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Iterable[str]) -> I
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refuse_strangers(target: Path, patterns: list[str]) -> None:
-    """A folder with the user's other files must not disappear."""
+def refuse_strangers(target: Path, replaces: Iterable[str]) -> None:
+    """A folder with the user's other files must not disappear.
+
+    Args:
+        target: folder that is to be replaced as a whole.
+        replaces: patterns of the names (``*.json``) that it may hold.
+
+    Raises:
+        KDError: it holds other things too, or is a file.
+    """
+    patterns = list(replaces)
     if not target.exists():
         return
     if not target.is_dir():

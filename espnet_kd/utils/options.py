@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import reprlib
 import types
 import typing
@@ -107,11 +108,16 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         if isinstance(value, typing.cast(type, hint)):
             return value
         return _build(hint, value, where, problems)
-    if hint is Any:
-        return value
+    return value if hint is Any else _convert_scalar(hint, value, where, problems)
+
+
+def _convert_scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint is float and isinstance(value, str) and _is_number(value):
+    if isinstance(value, float) and math.isnan(value):  # which slips through comparisons
+        problems.append(f"{where} is nan; a number is needed")
+        return value
+    if hint is float and isinstance(value, str) and is_number(value):
         return float(value)  # YAML 1.1 reads 5e-3 as a string
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         problems.append(
@@ -121,12 +127,12 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     return value
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether ``text`` is a number as Python writes it, and not NaN."""
     try:
-        float(text)
+        return not math.isnan(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _convert_union(hint: Any, value: Any, where: str, problems: list[str]) -> Any:

@@ -165,6 +165,7 @@ def test_codes_of_another_frame_rate(train, corpus: Path, tmp_path: Path) -> Non
             "none",
         ),
         *("--train_data_path_and_name_and_type", f"{codes},codes,text_int"),
+        *("--valid_data_path_and_name_and_type", f"{corpus}/valid/codes,codes,text_int"),
     )
     assert outcome.code == 1
     assert "codes for" in outcome.output
@@ -230,3 +231,13 @@ def test_several_gpus_in_one_process_are_refused(train, tmp_path: Path) -> None:
     outcome = train(tmp_path / "exp", before=pretend)
     assert outcome.code == 1
     assert "add --multiprocessing_distributed true" in outcome.output
+
+
+def test_best_epochs_by_a_value_that_is_none(train, tmp_path: Path) -> None:
+    outcome = train(tmp_path / "exp", "--best_model_criterion", "valid,acc,max")
+    assert outcome.code == 1
+    assert (
+        "valid acc is no value of an epoch; valid has hint_loss, loss, rec_loss" in outcome.output
+    )
+    assert train(tmp_path / "exp").code == 0  # and nothing is lost
+    assert (tmp_path / "exp" / "1epoch.pth").exists()

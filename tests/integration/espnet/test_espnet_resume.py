@@ -202,6 +202,19 @@ def test_checkpoint_of_another_model_is_refused(
     assert (folder / "config.yaml").read_text() == (unbroken / "config.yaml").read_text()
 
 
+def test_other_options_for_a_finished_run_are_told(
+    train: Callable[..., Outcome], unbroken: Path, copied: Callable[[Path], Path]
+) -> None:
+    folder = copied(unbroken)
+    outcome = train(folder, *RUN, "--kd_conf", "max_bad_steps=7")
+    assert outcome.code == 0
+    assert "only act on epochs that are still to come: kd_conf.max_bad_steps: None -> 7" in (
+        outcome.output
+    )
+    # config.yaml says how the epochs that are there were made.
+    assert (folder / "config.yaml").read_text() == (unbroken / "config.yaml").read_text()
+
+
 def test_a_finished_run_is_not_overwritten(
     train: Callable[..., Outcome], unbroken: Path, copied: Callable[[Path], Path]
 ) -> None:

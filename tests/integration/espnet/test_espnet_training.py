@@ -103,6 +103,13 @@ def test_accumulation_halves_the_updates_and_the_schedule(train, tmp_path: Path)
     assert states(folder)["schedulers"][0]["last_epoch"] == 4
 
 
+def test_a_schedule_that_ends_before_the_run_is_told(train, tmp_path: Path) -> None:
+    outcome = train(tmp_path / "exp", "--scheduler_conf", "total_steps=2")
+    assert outcome.code == 0
+    assert "WARNING: 3 updates per epoch (3 batches, accum_grad 1), 6 in all" in outcome.output
+    assert "falls to 0 at update 2" in outcome.output
+
+
 def test_mixed_precision_option_and_loader_processes(train, tmp_path: Path) -> None:
     """Without a GPU ESPnet's mixed precision switches itself off; the path is the same."""
     outcome = train(tmp_path / "exp", "--use_amp", "true", "--num_workers", 1, "--max_epoch", 1)

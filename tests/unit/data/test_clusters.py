@@ -73,3 +73,21 @@ def test_draws_at_most_max_frames():
     features = [np.random.default_rng(0).standard_normal((500, 39)).astype(np.float32)]
     model = fit_clusters(features, ClusterOptions(num_classes=3, max_frames=50))
     assert model.cluster_centers_.shape == (3, 39)
+
+
+@pytest.mark.parametrize("words", [("num_classes", "1"), ("max_frames", "-1"), ("seed", "-1")])
+def test_numbers_out_of_range(tmp_path, words):
+    tones(tmp_path)
+    with pytest.raises(SystemExit, match=f"{words[0]} is {words[1]}"):
+        make_clusters.main([str(tmp_path), f"--{words[0]}", words[1]])
+
+
+def test_codes_of_all_folders_are_of_the_same_clusters(tmp_path):
+    for name in ("train", "valid"):
+        (tmp_path / name).mkdir()
+        tones(tmp_path / name)
+        (tmp_path / name / "codes").write_text("earlier\n")
+    next((tmp_path / "valid").glob("*.wav")).write_bytes(b"")
+    with pytest.raises(SystemExit, match="has 0 bytes"):
+        make_clusters.main([str(tmp_path / n) for n in ("train", "valid")] + ["--num_classes", "4"])
+    assert (tmp_path / "train" / "codes").read_text() == "earlier\n"

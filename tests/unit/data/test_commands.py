@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_prepare_twice_keeps(libri, tmp_path, capsys):
     prepare(libri, tmp_path / "data")
     prepare(libri, tmp_path / "data")
     assert capsys.readouterr().out.count("kept") == 2
+
+
+def test_another_corpus_or_other_options_are_prepared_anew(libri, tmp_path, capsys):
+    prepare(libri, tmp_path / "data")
+    other = shutil.copytree(libri, tmp_path / "other" / "LibriSpeech")
+    prepare(other, tmp_path / "data")
+    assert "kept" not in capsys.readouterr().out
+    assert str(other) in (tmp_path / "data/dev-clean/wav.scp").read_text()
+    with pytest.raises(SystemExit, match="--skip_bad true"):
+        prepare(other, tmp_path / "data", "--min_samples", "1000000")
 
 
 def test_check_names_bad_audio_and_fails(libri, tmp_path, capsys):

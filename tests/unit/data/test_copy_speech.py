@@ -156,3 +156,39 @@ def test_command(tmp_path, corpus, capsys):
     assert "'text' is not ROLE=NAME" in capsys.readouterr().err
     assert prepare_speech.main(words) == 1
     assert "more than 1%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("made_here", [False, True])
+def test_no_other_data_is_written_over(tmp_path, corpus, made_here, capsys):
+    words = ["--source", f"table:{corpus}", "--max_bad_share", "0.5", "--out", str(tmp_path / "a")]
+    assert prepare_speech.main(words) == 0
+    if not made_here:
+        (tmp_path / "a" / "made_of.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
+    source = f"kaldi:{tmp_path}@a" if made_here else f"table:{corpus}"
+    wanted = "a is the source" if made_here else "text, utt2num_samples, skipped.txt) that was not"
+    assert prepare_speech.main(["--source", source, "--out", str(tmp_path / "a")]) == 1
+    assert wanted in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")} == before
+
+
+def test_a_damaged_note_of_the_source_is_none(tmp_path):
+    (tmp_path / "made_of.json").write_text("")
+    assert not is_prepared(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("max_utterances", "-3"), ("max_bad_share", "nan"), ("longest", "-1"), ("sample_rate", "0")],
+)
+def test_numbers_out_of_range(tmp_path, corpus, words, capsys):
+    out = tmp_path / "out"
+    command = ["--source", f"table:{corpus}", "--out", str(out), f"--{words[0]}", words[1]]
+    assert prepare_speech.main(command) == 1
+    assert f"--{words[0]} is {words[1]}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path, corpus, capsys):
+    assert prepare_speech.main(["--source", f"table:{corpus}", "--out", str(corpus)]) == 1
+    assert "cannot write" in capsys.readouterr().err

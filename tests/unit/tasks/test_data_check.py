@@ -94,3 +94,12 @@ def test_codes_are_measured_by_the_shapes_of_the_speech(
     write(folder / "shape", {f"u{i:02d}": "16000" for i in range(30)})
     with pytest.raises(DataDirError, match="u00 has 1 frames, 16000 samples give 49"):
         check_code_streams(options(folder, **changes), num_codebooks=2, codebook_size=16)
+
+
+def test_lengths_that_are_no_numbers(folder: Path) -> None:
+    rows = {f"u{i:02d}": "500,1" for i in range(30)}
+    write(folder / "shape", rows)
+    check_data(options(folder), AudioPolicy())
+    write(folder / "shape", {**rows, "u03": "xx"})
+    with pytest.raises(DataDirError, match=r"shape:4: u03 has 'xx', no number of samples"):
+        check_data(options(folder), AudioPolicy())

@@ -56,6 +56,12 @@ def test_all_problems_at_once() -> None:
         ),
         ({"objectives": {"masking_distill": {"distil_random_layer": -1}}}, "0 for no hints"),
         ({"objectives": {"masking_distill": {"weight": 0}}}, "must be positive"),
+        ({"objectives": {"masking_distill": {"weight": float("inf")}}}, "must be positive"),
+        ({"objectives": {"temporal_relation": {"layer_weight": float("nan")}}}, "weight is nan"),
+        (
+            {"objectives": {"masking_distill": {"rec_loss_weight": 0, "random_layer_weight": 0}}},
+            "must not both be 0",
+        ),
         ({"objectives": {"masked_prediction": {"num_classes": 1}}}, "at least 2"),
         ({"crop": {"max_seconds": -1}}, "crop.max_seconds"),
         ({"max_bad_steps": 0}, "at least 1"),

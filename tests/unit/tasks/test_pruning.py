@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny_models import tiny_student, tiny_teacher
 
 from espnet_kd import load_model
+from espnet_kd.bin import export, prune
 from espnet_kd.encoder import SpeechEncoder
 from espnet_kd.errors import CheckpointError, ConfigError
 from espnet_kd.optim import ScheduledAdamW
@@ -108,6 +110,14 @@ def test_the_log_forgets_what_was_not_saved(tmp_path: Path) -> None:
     assert [line["updates"] for line in read_log(tmp_path / LOG)] == [2, 4]
 
 
+def test_a_run_too_short_for_its_target_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = copy_of_teacher(PHASE_1)
+    model.expect_updates(5)
+    assert not caplog.records
+    model.expect_updates(4)
+    assert "sparsity_warmup is 4, but the run has 4 updates" in caplog.text
+
+
 def test_only_the_first_process_writes_the_log(tmp_path: Path) -> None:
     model = copy_of_teacher(PHASE_1)
     model.start_run(run_info(tmp_path, rank=1))
@@ -137,6 +147,28 @@ def test_export_prunes_and_keeps_the_projections(speech, tmp_path: Path) -> None
     first = model.objectives["layer_distill"].state_dict()
     for name, tensor in phase_2.objectives["layer_distill"].state_dict().items():
         assert torch.equal(tensor, first[name])
+
+
+@pytest.mark.parametrize("command", [prune.main, export.main], ids=["prune", "export"])
+def test_a_run_is_not_replaced_by_its_export(command, tmp_path: Path, capsys) -> None:
+    model = copy_of_teacher(PHASE_1)
+    conf = {"student_resolved": model.student.config.to_dict(), "kd_conf": PHASE_1, "seed": 3}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(conf))
+    torch.save(model.state_dict(), tmp_path / "1epoch.pth")
+    out = "--out" if command is prune.main else "--dst"
+    words = ["--exp", str(tmp_path), "--epoch", "1", out]
+    assert command([*words, str(tmp_path)]) == 1
+    assert "holds other things too (1epoch.pth, config.yaml)" in capsys.readouterr().err
+    for _ in range(2):  # an earlier export may be replaced
+        assert command([*words, str(tmp_path / "student")]) == 0
+    assert (tmp_path / "1epoch.pth").exists()
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [1\n"])
+def test_a_damaged_configuration_is_named(text: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert export.main(["--exp", str(tmp_path), "--dst", str(tmp_path / "student")]) == 1
+    assert "error: " + str(tmp_path / "config.yaml") in capsys.readouterr().err
 
 
 def test_a_run_that_closed_everything_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from espnet_kd.tasks.hooks import RunHooks
 from espnet_kd.tasks.lock import LOCK_NAME, output_dir_lock
 from espnet_kd.tasks.saving import (
     atomic_torch_save,
+    changed_options,
     explain_damage,
     remove_leftovers,
     repair_best_links,
@@ -138,3 +139,18 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: s
     with pytest.raises(KDError, match="cannot write .*student.*choose another folder"):
         export_states(cast(RunHooks, None), {}, tmp_path / name / "student")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_changes_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    now = {"kd_conf": {"mask": {"mask_prob": 0.4}, "crop": {"max_seconds": 1.0}}}
+    (tmp_path / "config.yaml").write_text("kd_conf: {mask: {mask_prob: 0.8, mask_length: 5}}\n")
+    assert changed_options(tmp_path, now) == []  # nothing was trained
+    (tmp_path / "checkpoint.pth").touch()
+    assert changed_options(tmp_path, now) == [
+        "kd_conf.mask.mask_prob: 0.8 -> 0.4",
+        "kd_conf.mask.mask_length: 5 -> None",
+        "kd_conf.crop: None -> {'max_seconds': 1.0}",
+    ]
+    for damaged in ("", "a: [1"):
+        (tmp_path / "config.yaml").write_text(damaged)
+        assert changed_options(tmp_path, now) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from espnet_kd.encoder import SpeechEncoder, SpeechEncoderConfig
 from espnet_kd.encoder.architectures import architecture
 from espnet_kd.errors import CheckpointError, ConfigError
+from espnet_kd.tasks.ssl_distill import SSLDistillTask
 from espnet_kd.tasks.students import student_config
 
 
@@ -52,3 +54,15 @@ def test_unknown_names(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
     with pytest.raises(CheckpointError, match=r"espnet_kd\.bin\.convert"):
         student_config(str(tmp_path), {})
+
+
+def test_weights_of_a_saved_student_must_fit(student: SpeechEncoderConfig, tmp_path: Path) -> None:
+    SpeechEncoder.from_config(student).save_pretrained(tmp_path)
+    conf = {"objectives": {"temporal_relation": {}}}
+    args = Namespace(student=str(tmp_path), student_conf={}, kd_conf=conf, seed=0)
+    SSLDistillTask.build_model(args)
+    args.student_conf = {"pos_conv_kernel": 4}
+    with pytest.raises(
+        CheckpointError, match=r"changed by student_conf, do not fit(.|\n)*pos_conv"
+    ):
+        SSLDistillTask.build_model(args)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.tasks.distill_task import read_numbers, trainer_problems
 from espnet_kd.tasks.ssl_distill import SSLDistillTask
 from espnet_kd.tasks.yaml_check import keyword_problems, parse, read_yaml
 
@@ -116,3 +117,31 @@ def test_keywords_of_open_classes_cannot_be_checked() -> None:
     assert keyword_problems("optim_conf", Closed, {"rate": 1}, ("params",)) == []
     (problem,) = keyword_problems("optim_conf", Closed, {"rat": 1, "rate": 2}, ("params",))
     assert problem == "unknown key optim_conf.rat; did you mean rate? (known: rate)"
+
+
+def test_numbers_as_yaml_and_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text("optim_conf: {lr: 5e-3}\nscheduler_conf: {warmup_steps: many}\n")
+    args, problems = parsed("--config", path)
+    read_numbers(args)
+    assert args.optim_conf == {"lr": 0.005}
+    assert not problems + trainer_problems(args)
+    assert SSLDistillTask.problems(args) == [
+        "scheduler_conf.warmup_steps is 'many'; a number is needed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("accum_grad", 0), ("max_epoch", -1), ("num_iters_per_epoch", 0),
+     ("seed", -1), ("num_workers", -1), ("grad_clip", 0), ("grad_clip", -1), ("grad_clip", "nan")],
+)  # fmt: skip
+def test_numbers_of_the_trainer(name: str, value: object) -> None:
+    args, _ = parsed(f"--{name}", value)
+    assert len(trainer_problems(args)) == 1
+    assert f"{name} is {value}" in trainer_problems(args)[0]
+
+
+def test_a_criterion_that_is_none() -> None:
+    args, _ = parsed("--best_model_criterion", "valid,loss,mim", "test,loss,min")
+    assert len(trainer_problems(args)) == 2
