@@ -20,8 +20,8 @@ from s3prl_upstreams.saves import Instead
 def torch_that_loads_for(folder: Path) -> ModuleType | Instead:
     """Return torch as S3PRL's command line sees it: checkpoints name ``folder`` as theirs."""
 
-    def load(*args: Any, **kwargs: Any) -> Any:
-        states = torch.load(*args, **kwargs)
+    def load(path: str, map_location: Any = None) -> Any:
+        states = torch.load(path, map_location=map_location, weights_only=True)
         stored = states.get("Args") if isinstance(states, Mapping) else None
         if isinstance(stored, Namespace):
             stored.expdir = str(folder)

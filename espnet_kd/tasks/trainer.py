@@ -302,7 +302,7 @@ def set_total_steps(schedulers: Sequence[Any], factory: Any, options: TrainerOpt
                 f"update"
             ],
         )
-    updates = per_epoch * options.max_epoch
+    updates: int = per_epoch * options.max_epoch
     for scheduler in waiting:
         scheduler.set_total_steps(updates)
     end = min(scheduler.total_steps for scheduler in linear)
