@@ -130,6 +130,13 @@ def test_chunked_long_form(teacher, data, tmp_path):
     assert (metrics["num_long"], metrics["long_form"]) == (1, "chunked")
 
 
+def test_chunks_that_do_not_fit_are_told_before_the_first_utterance(teacher, data, tmp_path):
+    wrong = plan(long_form="chunked", chunk_seconds=60.0)
+    with pytest.raises(WhisperError, match="chunks of 60 s do not fit"):
+        evaluate(load_whisper(teacher), "m", DataSet.of(data), tmp_path, wrong)
+    assert not list(tmp_path.iterdir())
+
+
 def test_long_audio_can_be_refused(teacher, data, tmp_path):
     with pytest.raises(WhisperError, match=r"u2 lasts 3\.5 s.*--long_form"):
         evaluate(load_whisper(teacher), "m", DataSet.of(data), tmp_path, plan(long_form="refuse"))
