@@ -150,6 +150,9 @@ class LabelJob:
             problems.append(
                 f"per_device_eval_batch_size is {self.batch_size}; at least 1 is needed"
             )
+        rows = self.plan.get("preprocessing_batch_size", 0)
+        if rows < 0:
+            problems.append(f"preprocessing_batch_size is {rows}; give rows, or 0 for no limit")
         if problems:
             raise ConfigError("labelling", problems)
         detected = next(iter(specials.languages)) if specials.is_multilingual else None

@@ -306,6 +306,7 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
         ({"language": "klingon"}, WhisperError, "'klingon' is none of this model's"),
         ({"max_duration_in_seconds": 30.0}, ConfigError, "hears more than 0 and at most 1 s"),
         ({"batch_size": 0}, ConfigError, "per_device_eval_batch_size is 0"),
+        ({"plan": {"preprocessing_batch_size": -3}}, ConfigError, "preprocessing_batch_size is -3"),
     ],
 )
 def test_options_are_checked_against_the_model(teacher, data, tmp_path, changes, error, message):
