@@ -186,3 +186,16 @@ def test_numbers_out_of_range_are_told_before_anything_is_loaded(data, tmp_path,
     command = ("--models", tmp_path / "none", "--data", data, "--out", tmp_path)
     assert run(*command, option, 0) == 1
     assert f"{option[2:]} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_recordings_that_cannot_be_used_are_told_before_anything_is_loaded(data, tmp_path, capsys):
+    folder = tmp_path / "test"
+    folder.mkdir()
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.zeros((RATE, 2), np.float32), RATE)
+    for name, last in (("wav.scp", stereo), ("utt2spk", "s")):
+        (folder / name).write_text((data / name).read_text() + f"u9 {last}\n")
+    assert run("--models", tmp_path / "none", "--data", data, folder, "--out", tmp_path / "o") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1 utterance(s) cannot be used:\n  - utterance u9: ")
+    assert "has 2 channels" in error
