@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
@@ -35,7 +37,7 @@ class KDTask(AbsTask):
         if args is None:
             args, problems = parse(cls.get_parser(), cmd)
             cls.complete(args)
-            problems += cls.problems(args)
+            problems += cls.problems(args) + number_problems(args)
             if problems:
                 raise ConfigError(args.config or "command line", problems)
         super().main(args=args)
@@ -104,12 +106,50 @@ def problems_of(name: str, build: Callable[[], object]) -> list[str]:
     return []
 
 
+def number_problems(args: argparse.Namespace) -> list[str]:
+    """Numbers of ESPnet's own options that would end in its tracebacks once models are loaded."""
+    least = {"max_epoch": 1, "batch_size": 1, "accum_grad": 1, "seed": 0, "num_workers": 0}
+    problems = [
+        f"{name} is {getattr(args, name)}; it must be at least {bound}"
+        for name, bound in least.items()
+        if getattr(args, name) < bound
+    ]
+    gpus = torch.cuda.device_count()
+    if args.ngpu > gpus:
+        problems.append(f"ngpu is {args.ngpu}, but torch sees {gpus} GPU(s); lower it (0 = CPU)")
+    return problems
+
+
 def optimizer_problems(args: argparse.Namespace) -> list[str]:
-    """Unknown keys of ``--optim_conf`` and ``--scheduler_conf``."""
+    """Unknown keys of ``--optim_conf`` and ``--scheduler_conf``, and values that cannot be."""
     problems = []
     for option in ("optim", "scheduler"):
         target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
         if target is not None:
             name = f"{option}_conf"
             problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
+            problems += _texts_for_numbers(name, getattr(args, name))
+    return problems or _value_problems(args)
+
+
+def _texts_for_numbers(name: str, values: Mapping[str, Any]) -> list[str]:
+    """``lr: 1e-4`` is a text: YAML's floats have a point."""
+    problems = []
+    for key, value in values.items():
+        try:
+            number = float(value) if isinstance(value, str) else math.nan
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            problems.append(f"{name}.{key} is the text {value!r}; write 1.0e-4, not 1e-4")
     return problems
+
+
+def _value_problems(args: argparse.Namespace) -> list[str]:
+    """What the optimiser says to its options, tried on a weight that nobody needs."""
+    try:
+        target: Any = abs_task.optim_classes[args.optim]
+        target([torch.nn.Parameter(torch.zeros(1))], **args.optim_conf)
+    except (TypeError, ValueError) as error:
+        return [f"optim_conf: {error}"]
+    return []

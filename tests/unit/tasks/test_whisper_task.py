@@ -62,6 +62,9 @@ def test_all_problems_at_once() -> None:
         (("--teacher", "none", "--kd_conf", "mse_weight=1"), "mse_weight needs a --teacher"),
         (("--teacher", "none", "--kd_conf", "use_pseudo_labels=false"), ""),
         (("--teacher", "none", "--kd_conf", "kl_weight=0"), ""),
+        (("--optim_conf", "lr=-1"), "optim_conf: Invalid learning rate: -1"),
+        (("--optim_conf", "lr=1e-4"), "optim_conf.lr is the text '1e-4'; write 1.0e-4"),
+        (("--scheduler_conf", "warmup_steps=1e3"), "scheduler_conf.warmup_steps is the text '1e3'"),
         (("--kd_conf", "train_dataset_samples=[1,2,3]"), "3 weight(s) for 2 folder(s)"),
         (("--kd_conf", "train_dataset_samples=[1,2]"), ""),
         (("--kd_conf", "predict_with_generate=false"), ""),
@@ -76,6 +79,21 @@ def test_options_that_depend_on_each_other(words: tuple[str, ...], part: str) ->
     assert part in found if part else not found
     if "predict_with_generate=false" in words:
         assert args.best_model_criterion == [["valid", "loss", "min"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--batch_size", "0"), "batch_size is 0; it must be at least 1"),
+        (("--accum_grad", "0"), "accum_grad is 0"),
+        (("--seed", "-1"), "seed is -1; it must be at least 0"),
+        (("--ngpu", "99"), "ngpu is 99, but torch sees"),
+    ],
+)
+def test_numbers_out_of_range(words: tuple[str, ...], part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        WhisperDistillTask.main(cmd=["--output_dir", "x", *GOOD, *words])
+    assert part in str(caught.value)
 
 
 def test_a_criterion_that_is_never_computed() -> None:
