@@ -101,5 +101,7 @@ def test_models_options() -> None:
     assert StudentOptions.from_dict({"dropout": 0.1}).changes() == {"dropout": 0.1}
     with pytest.raises(ConfigError, match="dropout is 2"):
         StudentOptions.from_dict({"dropout": 2.0})
+    with pytest.raises(ConfigError, match="mask_time_length is 0; it must be at least 1"):
+        StudentOptions.from_dict({"mask_time_length": 0})
     with pytest.raises(ConfigError, match="unknown key d_model"):
         StudentOptions.from_dict({"d_model": 7})

@@ -67,6 +67,14 @@ def test_all_problems_at_once() -> None:
         (("--scheduler_conf", "warmup_steps=1e3"), "scheduler_conf.warmup_steps is the text '1e3'"),
         (("--kd_conf", "train_dataset_samples=[1,2,3]"), "3 weight(s) for 2 folder(s)"),
         (("--kd_conf", "train_dataset_samples=[1,2]"), ""),
+        (("--best_model_criterion", "valid,wers,min"), "names valid wers, which no epoch has"),
+        (("--best_model_criterion", "dev,wer,min"), "names dev wer, which no epoch has"),
+        (("--best_model_criterion", "valid,wer_d,min", "--valid_dir", "c", "d"), ""),
+        (("--early_stopping_criterion", "valid", "lossy", "min"), ""),
+        (
+            ("--patience", "1", "--early_stopping_criterion", "valid", "lossy", "min"),
+            "early_stopping_criterion names valid lossy",
+        ),
         (("--kd_conf", "predict_with_generate=false"), ""),
         (
             ("--train_data_path_and_name_and_type", "d/wav.scp,speech,sound"),
