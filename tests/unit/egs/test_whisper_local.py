@@ -310,7 +310,10 @@ def test_a_student_for_faster_whisper(whisper, tmp_path, monkeypatch, capsys):
         (("--limits", "proxi=60"), "--limits: proxi=60 is not MEASURE=NUMBER or MEASURE@SHARE"),
         (("--limits", "proxy:60"), "--limits: proxy:60 is not"),
         (("--filters", "wer prxy"), "--filters: prxy is unknown; choose none wer proxy sonar"),
-        (("--limits", "proxy=60 sonar@0.8"), "sonar@0.8 is not used, as sonar is none of --filters"),
+        (
+            ("--limits", "proxy=60 sonar@0.8"),
+            "sonar@0.8 is not used, as sonar is none of --filters",
+        ),
     ],
 )
 def test_limits_that_set_nothing(tmp_path, options, message):

@@ -74,13 +74,19 @@ def test_other_options_or_other_labels_put_it_aside(shell):
 
 
 def test_a_file_that_was_edited_is_another(shell):
-    code = MAKE + "echo a >texts; derive exp/out make texts; echo b >texts; derive exp/out make texts"
+    code = (
+        MAKE + "echo a >texts; derive exp/out make texts; echo b >texts; derive exp/out make texts"
+    )
     assert "exp/out.old now" in shell(code)
 
 
 def test_what_others_left_behind_is_not_taken_for_what_was_there_before(shell):
-    killed = "(attended() { mkdir exp/out; echo half >exp/out/calls; exit 1; }; derive exp/out make b)"
-    assert "done already" not in shell(f"{MAKE}derive exp/out make a; {killed} || true; derive exp/out make a")
+    killed = (
+        "(attended() { mkdir exp/out; echo half >exp/out/calls; exit 1; }; derive exp/out make b)"
+    )
+    assert "done already" not in shell(
+        f"{MAKE}derive exp/out make a; {killed} || true; derive exp/out make a"
+    )
     assert calls(shell.place) == ["a"]
 
 
