@@ -27,12 +27,14 @@ stamps() {
     done
 }
 
-# put_aside FOLDER TEXT: make way for what is made of TEXT, unless what is there is made of it.
+# put_aside FOLDER TEXT: make way for what is made of TEXT, unless what is there is made of it. A
+# training may have taken a week, so nothing is deleted: it becomes FOLDER.old, FOLDER.old2 ...
 put_aside() {
+    local old=$1.old number=1
     if [ -e "$1" ] && [ "$(cat "$1.made_from" 2>/dev/null)" != "$2" ]; then
-        say "    $1: made of something else or in another way before; that is $1.old now"
-        rm -rf "$1.old"
-        mv "$1" "$1.old"
+        while [ -e "$old" ]; do old=$1.old$((number += 1)); done
+        say "    $1: made of something else or in another way before; that is $old now"
+        mv "$1" "$old"
     fi
     mkdir -p "$(dirname "$1")"
     echo "$2" >"$1.made_from"
@@ -48,9 +50,10 @@ derive() {
     for word in "$@"; do # what it makes tells nothing about what it is made of
         if [ "$word" != "$folder" ]; then given+=("$word"); fi
     done
-    stamp=$(stamps "${given[@]}")
+    stamp=$(stamps "${given[@]}"; files_of "${given[@]}")
     made_from=("$@" ${stamp:+"$stamp"})
     if [ -e "$folder" ] && is_done "$folder.done" "${made_from[@]}"; then return; fi
+    rm -f "$folder.done" # it tells of what was there before
     put_aside "$folder" "${made_from[*]}"
     log=$exp/log/${folder#"$exp/"}.log
     mkdir -p "$(dirname "$log")"
@@ -147,7 +150,7 @@ shrink() {
 # train_student CONFIG DIR STUDENT OPTION...: a training with the published updates; it goes on
 # where it stopped, also with other options, but not with other labels or from another start.
 train_student() {
-    local config=$1 dir=$2 student=$3 batch more stamp
+    local config=$1 dir=$2 student=$3 batch more stamp made_from
     shift 3
     batch=$("$python" ../../TEMPLATE/update_plan.py --config "$config" \
         --processes "$(processes)" --utterances "$utterances_per_update" --per_gpu "$per_gpu")
@@ -164,10 +167,11 @@ train_student() {
     ((ngpu > 0)) || command+=(--use_amp false)
     command+=("${more[@]}")
     stamp=$(stamps "$@" "$student")
-    if ! is_done "$dir/.done" "${command[@]}" "$stamp"; then
+    made_from=("${command[@]}" "$stamp" "$(cksum <"$config")")
+    if ! is_done "$dir/.done" "${made_from[@]}"; then
         put_aside "$dir" "$stamp"
         launch "$dir" "${command[@]}"
-        mark_done "$dir/.done" "${command[@]}" "$stamp"
+        mark_done "$dir/.done" "${made_from[@]}"
     fi
 }
 
@@ -177,6 +181,7 @@ export_student() {
     need "$dir/$epoch.pth" 3 "the weights to export"
     stamp=$(stat -c '%s %Y' "$(realpath "$dir/$epoch.pth")")
     if is_done "$target.done" "$epoch" "$stamp"; then return; fi
+    rm -f "$target.done"
     case "$epoch" in # the training ends with these very exports
         valid.wer.ave) made=$dir/student ;;
         latest) made=$dir/student_last ;;

@@ -93,9 +93,10 @@ derive() { # FOLDER COMMAND...: run it unless FOLDER was made by it of the same 
     for word in "$@"; do
         if [ "$word" != "$folder" ]; then others+=("$word"); fi
     done
-    models=$(kd_models_of "${others[@]}")
+    models=$(kd_models_of "${others[@]}"; files_of "${others[@]}")
     made_from=("$@" ${models:+"$models"})
     if is_done "$folder.done" "${made_from[@]}"; then return; fi
+    rm -f "$folder.done" # it tells of what was there before
     # What was stopped goes on, of what else is there nothing can be used.
     if [ "$(cat "$folder.made_from" 2>/dev/null)" != "${made_from[*]}" ]; then rm -rf "$folder"; fi
     mkdir -p "$(dirname "$folder")"

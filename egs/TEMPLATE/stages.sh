@@ -101,7 +101,18 @@ from_start() {
 # split_words ARRAY TEXT: the words of TEXT as a shell would split them, quotes respected.
 split_words() {
     mapfile -d '' -t "$1" < <("$python" -c \
-        'import shlex, sys; sys.stdout.write("".join(w + "\0" for w in shlex.split(sys.argv[1])))' "$2")
+        'import shlex, sys; sys.stdout.write("".join(w + "\0" for w in shlex.split(sys.argv[1])))' "$2" \
+        2>/dev/null)
+    wait $! || die "cannot split into words: $2; is a quote missing?"
+}
+
+# files_of WORD...: a checksum for each file among the words that is no program: experiment files,
+# texts and lists, which may be changed where they are.
+files_of() {
+    local word
+    for word in "$@"; do
+        if [ -f "$word" ] && [ ! -x "$word" ] && [[ $word != *.py ]]; then cksum <"$word"; fi
+    done
 }
 
 # rotate LOG: keep the logs of earlier attempts as LOG.1 (latest), LOG.2 ...

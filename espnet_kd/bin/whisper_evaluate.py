@@ -64,6 +64,7 @@ def _run(args: argparse.Namespace) -> None:
     from transformers.utils import logging as transformers_logging
 
     from espnet_kd.bin.processes import check_device
+    from espnet_kd.data.recordings import check_recordings, open_recordings
     from espnet_kd.evaluation.drafting import compare_drafted
     from espnet_kd.evaluation.whisper_runs import DataSet, evaluate, file_stem
     from espnet_kd.utils.files import write_json, write_text
@@ -74,6 +75,8 @@ def _run(args: argparse.Namespace) -> None:
     plan = _plan(args)
     sets = [DataSet.of(folder, args.dataset_id) for folder in args.data]
     _refuse_clashes(args.models, sets)
+    for data in sets:
+        check_recordings(open_recordings(data.folder, plan.policy))
     place: dict[str, Any] = {"dtype": getattr(torch, args.dtype), "device": args.device}
     student = None if args.assistant is None else load_whisper(args.assistant, **place)
     results = []

@@ -20,7 +20,7 @@ from espnet_kd.data.speech_source import KaldiSource, SpeechSource, check_most
 from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
-from espnet_kd.utils.stamps import stamp_of_folder
+from espnet_kd.utils.stamps import TABLES, stamp_of_folder, stamp_of_tables
 from espnet_kd.whisper.ct2 import (
     CTranslate2Backend,
     convert_to_ctranslate2,
@@ -35,8 +35,10 @@ OPTIONS = "options.json"
 _PLACES = ("output_dir", "model.ctranslate2_dir")
 """Options that change no label."""
 
-_WEIGHTS = "model.weights"
-"""Stamp of the teacher's weights, beside the options."""
+_WEIGHTS, _TABLES = "model.weights", "data.tables"
+"""Stamps of the teacher's weights and of the speech, beside the options."""
+
+_TABLE_NAMES = f"{', '.join(TABLES[:-1])} or {TABLES[-1]}"
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
@@ -148,6 +150,9 @@ class LabelJob:
             problems.append(
                 f"per_device_eval_batch_size is {self.batch_size}; at least 1 is needed"
             )
+        rows = self.plan.get("preprocessing_batch_size", 0)
+        if rows < 0:
+            problems.append(f"preprocessing_batch_size is {rows}; give rows, or 0 for no limit")
         if problems:
             raise ConfigError("labelling", problems)
         detected = next(iter(specials.languages)) if specials.is_multilingual else None
@@ -166,17 +171,32 @@ class LabelJob:
         problems = [
             f"{key} was {earlier.get(key)!r} and is now {own.get(key)!r}"
             for key in dict.fromkeys((*earlier, *own))
-            if earlier.get(key) != own.get(key) and key not in (*_PLACES, _WEIGHTS)
+            if earlier.get(key) != own.get(key) and key not in (*_PLACES, _WEIGHTS, _TABLES)
         ]
-        stamps = {earlier.get(_WEIGHTS), own[_WEIGHTS]} - {None, ""}  # gone, or a name on the hub
-        if not problems and len(stamps) == 2:
-            problems.append(f"{self.model.model_name_or_path} has other weights than then")
+        if not problems:
+            problems = self._changed_contents(earlier, own)
         if problems:
             raise ConfigError(
                 f"{self.folder} was begun with other options; repeat them, or choose another "
                 "--output_dir",
                 problems,
             )
+
+    def _changed_contents(self, earlier: dict[str, Any], own: dict[str, Any]) -> list[str]:
+        """What lies in the same place and is not what it was."""
+        problems = []
+        for key, found in (
+            (_WEIGHTS, f"{self.model.model_name_or_path} has other weights than then"),
+            (_TABLES, f"{self._speech()} has other {_TABLE_NAMES} than then"),
+        ):
+            stamps = {earlier.get(key), own[key]} - {None, ""}  # gone, or a name on the hub
+            if len(stamps) == 2:
+                problems.append(found)
+        return problems
+
+    def _speech(self) -> str:
+        """The Kaldi folder; empty for a dataset."""
+        return self.data.data_dir if isinstance(self.data, KaldiOptions) else ""
 
     def remember(self) -> None:
         """Store the options in the output folder, for :meth:`compare`."""
@@ -185,7 +205,8 @@ class LabelJob:
     def _options(self) -> dict[str, Any]:
         """All options as JSON holds them, with dotted names."""
         values: dict[str, Any] = json.loads(json.dumps(_flat(dataclasses.asdict(self))))
-        return {**values, _WEIGHTS: stamp_of_folder(self.model.model_name_or_path)}
+        weights = stamp_of_folder(self.model.model_name_or_path)
+        return {**values, _WEIGHTS: weights, _TABLES: stamp_of_tables(self._speech())}
 
     def source(self) -> SpeechSource:
         """Open the data.

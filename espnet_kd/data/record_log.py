@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from espnet_kd.errors import CheckpointError, KDError
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
 
+_LOG = logging.getLogger(__name__)
+
 
 class RecordLog:
     """An append-only JSON Lines file of records with an ``id``.
 
     Args:
         path: the file; a last line that a kill tore is cut off.
-        settings: what the records depend on; with other ones, the earlier records are thrown away.
-            They are kept beside the file, as ``.settings.json``.
+        settings: what the records depend on; with other ones, the earlier records are put aside
+            as ``.old.jsonl``. They are kept beside the file, as ``.settings.json``.
 
     Raises:
         DataDirError: the file is damaged.
@@ -53,5 +56,12 @@ class RecordLog:
         except CheckpointError:
             same = False  # torn: as if it were not there
         if not same:
-            self.path.unlink(missing_ok=True)
+            self._put_aside()
             write_json(file, wanted)
+
+    def _put_aside(self) -> None:
+        """They may be the work of hours, and the new settings a slip."""
+        if self.path.exists() and self.path.stat().st_size:
+            old = self.path.with_suffix(".old.jsonl")
+            self.path.replace(old)
+            _LOG.warning(f"{self.path} is of other models, data or options; it is {old} now")

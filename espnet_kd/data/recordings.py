@@ -5,6 +5,7 @@ Shape suffix: S samples.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from espnet_kd.data.audio import DEFAULT_POLICY, AudioPolicy, Wave, inspect_audio, read_audio
@@ -14,6 +15,8 @@ from espnet_kd.errors import AudioError, DataDirError
 
 OVERSHOOT_SECONDS = 0.5
 """How far a stretch may go beyond its recording (Kaldi's extract-segments: 0.5 s)."""
+
+_HEADER_READERS, _SHOWN = 8, 20
 
 
 class Recordings:
@@ -55,6 +58,14 @@ class Recordings:
         """
         if utterance in self.data.num_samples:
             return self.data.num_samples[utterance]
+        return self.inspect(utterance)
+
+    def inspect(self, utterance: str) -> int:
+        """Samples of one utterance, from the recording's header.
+
+        Raises:
+            AudioError: see :meth:`count`.
+        """
         span = self.data.segments.get(utterance)
         path = self.data.wav_scp[utterance if span is None else span.recording]
         if span is not None:
@@ -75,6 +86,28 @@ class Recordings:
                 f"{span.start:.2f} to {span.end:.2f} s; correct segments"
             )
         return first, min(stop, length)
+
+
+def check_recordings(recordings: Recordings) -> None:
+    """Read all headers, so that an utterance that cannot be used is not met after hours.
+
+    Raises:
+        DataDirError: lists the problems (the first twenty, and how many there are).
+    """
+
+    def problem(utterance: str) -> str | None:
+        try:
+            recordings.inspect(utterance)
+        except AudioError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(_HEADER_READERS) as pool:
+        problems = [text for text in pool.map(problem, recordings.utterances) if text is not None]
+    if problems:
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        listing = "".join(f"\n  - {text}" for text in problems[:_SHOWN])
+        raise DataDirError(f"{len(problems)} utterance(s) cannot be used:{listing}{more}")
 
 
 def open_recordings(folder: str | Path, policy: AudioPolicy = DEFAULT_POLICY) -> Recordings:

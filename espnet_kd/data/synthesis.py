@@ -22,7 +22,7 @@ from espnet_kd.data.espeak import Engine
 from espnet_kd.data.recording import Recording
 from espnet_kd.data.vocabulary import COMMANDS, DIGITS, lexicon_lines, random_sentence
 from espnet_kd.data.voices import Speaker, cast, record
-from espnet_kd.errors import DataDirError
+from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json, write_text
 
 
@@ -57,6 +57,16 @@ class SynthesisPlan:
     word_repeats: int = 1
     """Times that each labelled or held-out speaker says each keyword; 0 = no keyword corpus."""
 
+    def __post_init__(self) -> None:
+        """Refuse negative numbers, which would count as none or end in numpy's tracebacks."""
+        problems = [
+            f"{name} is {value}; it must be at least 0"
+            for name, value in vars(self).items()
+            if value < 0
+        ]
+        if problems:
+            raise ConfigError("corpus", problems)
+
 
 SPLITS = ("train-clean-360", "train-clean-100", "dev-clean", "test-clean")
 """Splits in LibriSpeech's layout."""
@@ -82,7 +92,10 @@ def synthesise(root: str | Path, plan: SynthesisPlan, processes: int = 2) -> Non
 
     Raises:
         DataDirError: ``root`` holds a corpus made from another plan.
+        ConfigError: no process.
     """
+    if processes < 1:
+        raise ConfigError("corpus", [f"processes is {processes}; it must be at least 1"])
     folder = Path(root)
     _check_plan(folder, plan)
     jobs = _jobs(folder, plan)

@@ -21,7 +21,7 @@ from espnet_kd.utils.stamps import stamp_of_model
 from espnet_kd.whisper.load import WhisperBundle
 from espnet_kd.whisper.normalisers import NO_SPACES, make_normaliser, spelling_of
 from espnet_kd.whisper.transcribe import SAMPLE_RATE, DecodeOptions, Transcriber, Transcript, Wave
-from espnet_kd.whisper.transcribe_chunked import transcribe_chunked
+from espnet_kd.whisper.transcribe_chunked import chunk_length, transcribe_chunked
 
 LongForm = Literal["sequential", "chunked", "refuse"]
 Batch = list[tuple[str, Wave]]
@@ -99,6 +99,8 @@ def evaluate(
     recordings = open_recordings(data.folder, plan.policy)
     references = read_references(data.folder, recordings)
     transcriber = Transcriber(bundle, plan.decode)
+    if plan.long_form == "chunked":  # long audio may only come after hours of short one
+        chunk_length(transcriber, plan.chunk_seconds)
     settings = signature(model_id, bundle, data, plan)
     log = RecordLog(out / f"{stem}_predictions.jsonl", settings)
     recognise(transcriber, recordings, log, plan, stem, references)

@@ -34,6 +34,14 @@ class Checks:
     timestamps: bool = True
     """Drop labels whose timestamps go backwards or lie behind the end of the audio."""
 
+    def validate(self) -> list[str]:
+        """All problems, as sentences that start with the option's name; empty if there is none."""
+        return [
+            f"{name} is {value}; it must be at least 1, or 0 for no limit"
+            for name in ("max_repeats", "max_compression")
+            if not ((value := getattr(self, name)) == 0 or value >= 1)
+        ]
+
     def problem(self, label: PseudoLabel) -> str:
         """Why the label is dropped; empty if it passes."""
         if not label.text.strip():

@@ -26,6 +26,12 @@ class Limit:
     is_quantile: bool = False
     """Whether ``value`` is a share."""
 
+    def validate(self) -> list[str]:
+        """What is wrong with the value, whatever the scores are; empty if nothing is."""
+        if not self.is_quantile or 0 < self.value <= 1:
+            return []
+        return [f"quantile {self.measure}: {self.value:g} is no share between 0 and 1"]
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -96,10 +102,8 @@ def make_cut(limit: Limit, higher_is_better: bool, scores: Sequence[Score]) -> C
     """
     if not limit.is_quantile:
         return Cut(limit.measure, higher_is_better, limit.value)
-    if not 0 < limit.value <= 1:
-        raise ConfigError(
-            f"quantile {limit.measure}", [f"{limit.value:g} is no share between 0 and 1"]
-        )
+    if problems := limit.validate():
+        raise ConfigError("filter", problems)
     values = [score.value for score in scores if score.value is not None]
     if not values:
         raise ConfigError(f"quantile {limit.measure}", ["no label has a score of this measure"])

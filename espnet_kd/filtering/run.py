@@ -159,7 +159,9 @@ def _make(plan: FilterPlan, cache: Path) -> dict[str, Measure]:
     options = dataclasses.replace(plan.options, cache=cache)
     names = dict.fromkeys([*(limit.measure for limit in plan.limits), *plan.measures])
     repeated = len(plan.limits) - len({limit.measure for limit in plan.limits})
-    problems = ["one measure has two limits"] if repeated else []
+    # Here, not when the limits are applied: scores may take hours.
+    problems = [*plan.checks.validate(), *(p for limit in plan.limits for p in limit.validate())]
+    problems += ["one measure has two limits"] if repeated else []
     measures = {}
     for name in names:
         built, more = _build(name, options)

@@ -20,7 +20,7 @@ def score_all(
     """Score every item.
 
     Scores are kept in ``folder`` as ``<measure>.jsonl``. A later call takes those whose label and
-    reference are still the same; scores of other settings are thrown away.
+    reference are still the same; scores of other settings are put aside.
 
     Args:
         measure: any measure.

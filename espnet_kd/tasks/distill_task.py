@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
@@ -152,15 +153,28 @@ def trainer_problems(args: argparse.Namespace) -> list[str]:
         for phase, key, mode in args.best_model_criterion
         if phase not in ("train", "valid") or mode not in ("min", "max")
     ]
+    gpus = torch.cuda.device_count()
+    if args.ngpu > gpus:
+        problems.append(f"ngpu is {args.ngpu}, but torch sees {gpus} GPU(s); lower it (0 = CPU)")
     return problems
 
 
 def optimizer_problems(args: argparse.Namespace) -> list[str]:
-    """Unknown keys of ``--optim_conf`` and ``--scheduler_conf``."""
+    """Unknown keys of ``--optim_conf`` and ``--scheduler_conf``, and values that cannot be."""
     problems = []
     for option in ("optim", "scheduler"):
         target = getattr(abs_task, f"{option}_classes").get(getattr(args, option))
         if target is not None:
             name = f"{option}_conf"
             problems += keyword_problems(name, target, getattr(args, name), ("params", "optimizer"))
-    return problems
+    return problems or _value_problems(args)
+
+
+def _value_problems(args: argparse.Namespace) -> list[str]:
+    """What the optimiser says to its options, tried on a weight that nobody needs."""
+    try:
+        target: Any = abs_task.optim_classes[args.optim]
+        target([torch.nn.Parameter(torch.zeros(1))], **args.optim_conf)
+    except (TypeError, ValueError) as error:
+        return [f"optim_conf: {error}"]
+    return []

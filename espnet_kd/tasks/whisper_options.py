@@ -6,6 +6,7 @@ Fine-tuning without a teacher and training on pseudo-labels alone are the same o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -176,8 +177,8 @@ class WhisperDistillConfig:
     def validate(self) -> list[str]:
         """All problems, as sentences that start with the option's name; empty if there is none."""
         problems = self._range_problems() + self._choice_problems()
-        if not self.temperature > 0:
-            problems.append(f"temperature is {self.temperature}; it must be positive")
+        if not 0 < self.temperature < math.inf:
+            problems.append(f"temperature is {self.temperature}; it must be positive and finite")
         if self.ce_weight == 0 and not self.needs_teacher():
             problems.append("ce_weight, kl_weight and mse_weight are all 0; nothing is learnt")
         if not self.max_duration_in_seconds > self.min_duration_in_seconds:
@@ -211,9 +212,9 @@ class WhisperDistillConfig:
             "save_total_limit": 0,
         }  # fmt: skip
         return problems + [
-            f"{name} is {value}; it must be at least {bound}"
+            f"{name} is {value}; it must be at least {bound}" + ", and finite" * (value == math.inf)
             for name, bound in least.items()
-            if (value := getattr(self, name)) is not None and not value >= bound
+            if (value := getattr(self, name)) is not None and not bound <= value < math.inf
         ]
 
     def _choice_problems(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from espnet_kd.tasks.distill_task import optimizer_problems, problems_of
-from espnet_kd.tasks.whisper_folders import folder_problems, folders_of
+from espnet_kd.tasks.whisper_folders import MODES, folder_problems, folders_of, names_of
 from espnet_kd.tasks.whisper_options import WhisperDistillConfig
 from espnet_kd.tasks.whisper_student import StudentOptions
 from espnet_kd.tasks.whisper_teacher import TeacherOptions
@@ -47,14 +47,39 @@ def _joint_problems(args: argparse.Namespace, kd: WhisperDistillConfig) -> list[
                 f"kd_conf.train_dataset_samples has {number} weight(s) for {folders} folder(s) of "
                 "--train_dir"
             )
-    if not kd.predict_with_generate:
-        problems += [
-            f"best_model_criterion names {phase} {key}, which kd_conf.predict_with_generate: false "
-            "switches off"
-            for phase, key, _ in args.best_model_criterion
-            if key.startswith("wer")
-        ]
+    return problems + _criterion_problems(args, kd)
+
+
+def _criterion_problems(args: argparse.Namespace, kd: WhisperDistillConfig) -> list[str]:
+    """Criteria that no epoch has: ESPnet passes over them, so that no best epoch would be kept."""
+    options = ["best_model_criterion"]
+    if args.patience is not None:
+        options.append("early_stopping_criterion")
+    problems = []
+    for option in options:
+        value = getattr(args, option)
+        for phase, key, _ in value if option == "best_model_criterion" else [value]:
+            computed = _computed(args, kd, phase)
+            if key in computed:
+                continue
+            if key.startswith("wer") and not kd.predict_with_generate:
+                why = "kd_conf.predict_with_generate: false switches off"
+            else:
+                why = f"no epoch has; {phase} has {', '.join(computed) or 'nothing'}"
+            problems.append(f"{option} names {phase} {key}, which {why}")
     return problems
+
+
+def _computed(args: argparse.Namespace, kd: WhisperDistillConfig, phase: str) -> list[str]:
+    """What a phase reports of an epoch."""
+    if phase not in MODES:
+        return []
+    losses = ["loss", "loss_ce", "loss_kl", "loss_mse"]
+    if phase == "train" or not kd.predict_with_generate:
+        return losses
+    names = names_of(folders_of(args, "valid"))
+    sets = ["", *(f"_{name}" for name in names)] if len(names) > 1 else [""]
+    return losses + [f"{rate}{name}" for rate in ("wer", "wer_ortho") for name in sets]
 
 
 def _iterator_problems(args: argparse.Namespace) -> list[str]:

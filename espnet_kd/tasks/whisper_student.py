@@ -84,6 +84,14 @@ class StudentOptions:
             and (value := getattr(options, field.name)) is not None
             and not 0 <= value <= 1
         ]
+        for ending, least in (("_length", 1), ("_min_masks", 0)):
+            problems += [
+                f"{field.name} is {value}; it must be at least {least}"
+                for field in dataclasses.fields(cls)
+                if field.name.endswith(ending)
+                and (value := getattr(options, field.name)) is not None
+                and value < least
+            ]
         if options.attn_implementation not in ATTENTION:
             problems.append(
                 f"attn_implementation is {options.attn_implementation!r}; choose "

@@ -1,7 +1,8 @@
-"""Stamps of weights: whether a model is still the one that earlier results were made with.
+"""Stamps: whether models and data are still those that earlier results were made with.
 
 A model that is trained again lies in the same folder under the same name. Stamps are of samples of
-its values, which is cheap; training changes nearly all of them.
+its values, which is cheap; training changes nearly all of them. Those of a Kaldi folder are of its
+tables.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch import nn
 
 WEIGHTS = ("*.safetensors", "model.bin")
 """Files that hold weights; the second one is CTranslate2's."""
+
+TABLES = ("wav.scp", "segments", "utt2spk", "text")
+"""Tables of a Kaldi folder that say what its utterances are."""
 
 _SAMPLES, _BYTES = 256, 64
 
@@ -44,3 +48,12 @@ def stamp_of_folder(folder: str | os.PathLike[str]) -> str:
                 stream.seek(size * number // _SAMPLES)
                 digest.update(stream.read(_BYTES))
     return digest.hexdigest()[:16]
+
+
+def stamp_of_tables(folder: str | os.PathLike[str]) -> str:
+    """Stamp of the tables of a Kaldi folder; empty where there are none."""
+    files = [path for name in TABLES if (path := Path(folder) / name).is_file()] if folder else []
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16] if files else ""

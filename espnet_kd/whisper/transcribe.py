@@ -79,6 +79,15 @@ class DecodeOptions:
             for name in ("num_beams", "max_length")
             if getattr(self, name) < 1
         ]
+        problems += [
+            f"{name} is nan; no window is better or worse than that"
+            for name in (
+                "logprob_threshold",
+                "compression_ratio_threshold",
+                "no_speech_threshold",
+            )
+            if math.isnan(getattr(self, name))
+        ]
         if not self.temperatures:
             problems.append("temperatures is empty; give at least one")
         problems += [
@@ -111,6 +120,7 @@ class Transcriber:
 
     Raises:
         WhisperError: language or task that the model does not have; beams with a draft.
+        ConfigError: a length that leaves no room for text.
     """
 
     def __init__(
@@ -120,6 +130,7 @@ class Transcriber:
         self.options = options or DecodeOptions()
         self.draft = draft
         self._language = self._arguments_of_language()
+        self._refuse_no_room()
         if draft is not None and self.options.num_beams != 1:
             raise WhisperError("drafted decoding is greedy: num_beams must be 1")
 
@@ -180,14 +191,27 @@ class Transcriber:
     def generation_arguments(self) -> dict[str, Any]:
         """Language, task, beams and length, as ``generate`` takes them."""
         limit = self.bundle.model.config.max_target_positions
-        # Start, language, task and notimestamps count.
-        prefix = 4 if self.bundle.specials.is_multilingual else 2
-        new_tokens = min(self.options.max_length, limit) - prefix
+        new_tokens = min(self.options.max_length, limit) - self._prefix_length
         return {
             **self._language,
             "num_beams": self.options.num_beams,
             "max_new_tokens": new_tokens,
         }
+
+    @property
+    def _prefix_length(self) -> int:
+        """Start, language, task and notimestamps count."""
+        return 4 if self.bundle.specials.is_multilingual else 2
+
+    def _refuse_no_room(self) -> None:
+        """The published default of 256 leaves room; a user's length may not."""
+        length, prefix = self.options.max_length, self._prefix_length
+        if length < prefix + 2:
+            problem = (
+                f"max_length is {length}; it must hold the prefix of {prefix} tokens, text and an "
+                f"end token: at least {prefix + 2}"
+            )
+            raise ConfigError("decoding", [problem])
 
     def _arguments_of_language(self) -> dict[str, Any]:
         specials, options = self.bundle.specials, self.options

@@ -34,12 +34,7 @@ def transcribe_chunked(
     Raises:
         WhisperError: chunks longer than the window, which would be cut.
     """
-    window = transcriber.window / SAMPLE_RATE
-    chunk = window if chunk_seconds is None else chunk_seconds
-    if not 0 < chunk <= window:
-        raise WhisperError(
-            f"chunks of {chunk:g} s do not fit the window of {window:g} s; nothing may be cut"
-        )
+    chunk = chunk_length(transcriber, chunk_seconds)
     begin = time.perf_counter()
     found = _pipeline(transcriber)(
         {"raw": wave_S, "sampling_rate": SAMPLE_RATE},
@@ -50,6 +45,21 @@ def transcribe_chunked(
         generate_kwargs=transcriber.generation_arguments(),
     )
     return Transcript(found["text"].strip(), time.perf_counter() - begin)
+
+
+def chunk_length(transcriber: Transcriber, chunk_seconds: float | None) -> float:
+    """Seconds of a chunk; None = the window.
+
+    Raises:
+        WhisperError: chunks longer than the window, which would be cut.
+    """
+    window = transcriber.window / SAMPLE_RATE
+    chunk = window if chunk_seconds is None else chunk_seconds
+    if not 0 < chunk <= window:
+        raise WhisperError(
+            f"chunks of {chunk:g} s do not fit the window of {window:g} s; nothing may be cut"
+        )
+    return chunk
 
 
 def _pipeline(transcriber: Transcriber) -> Any:

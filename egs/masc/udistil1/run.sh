@@ -6,7 +6,7 @@
 #   ./run.sh                                             # 100K, 16-16 layers, proxy filter, one GPU
 #   ./run.sh --layers "8-8 16-16 16-32 32-16" --filters "none wer proxy sonar conf"    # a grid
 #   ./run.sh --set_up 500K --layers "16-16 32-16" --filters "wer proxy sonar" --ngpu 8 # "++"
-#   ./run.sh --proxy_text seamless.txt --limits "proxy=60 sonar@0.8"     # own texts, own limits
+#   ./run.sh --filters "proxy sonar" --proxy_text seamless.txt --limits "proxy=60 sonar@0.8"  # own
 #   ./run.sh --stage 1 --teacher DIR --train_source kaldi:DIR --tests "own=kaldi:DIR" --ngpu 0
 #
 # Stages: 0 checks and teacher; 1 training and test data; 2 teacher's WER, pseudo-labels, filters and
@@ -109,6 +109,16 @@ if [ -n "$commonvoice" ]; then tests+=" cv15=commonvoice:$commonvoice@test"; fi
 case "$judge" in auto | true | false) ;; *) die "--judge $judge: choose auto, true or false" ;; esac
 for pair in $layers; do
     [[ $pair =~ ^[1-9][0-9]*-[1-9][0-9]*$ ]] || die "--layers: $pair is not ENCODER-DECODER"
+done
+known="wer proxy sonar conf entropy nnll pesq mcd compression repetition agreement"
+for word in $filters; do
+    [[ " none $known " == *" $word "* ]] || die "--filters: $word is unknown; choose none $known"
+done
+for word in $limits; do
+    [[ $word =~ ^([a-z]+)[=@][-+.0-9e]+$ && " $known " == *" ${BASH_REMATCH[1]} "* ]] ||
+        die "--limits: $word is not MEASURE=NUMBER or MEASURE@SHARE; measures are $known"
+    [[ " $filters " == *" ${BASH_REMATCH[1]} "* ]] ||
+        say "--limits: $word is not used, as ${BASH_REMATCH[1]} is none of --filters"
 done
 corpus_name=arabic
 data=$datadir/$set_up

@@ -107,3 +107,10 @@ def test_check_names_a_missing_folder_once(tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"1 problem"):
         check_data.main([str(tmp_path / "nope")])
     assert capsys.readouterr().err.startswith(f"{tmp_path}/nope: no such folder; ")
+
+
+@pytest.mark.parametrize("option", ["--seed", "--labelled_speakers", "--processes"])
+def test_synthesise_corpus_refuses_numbers_out_of_range(tmp_path, option):
+    with pytest.raises(SystemExit, match=f"{option[2:]} is -1; it must be at least"):
+        synthesise_corpus.main(["--out", str(tmp_path / "corpus"), option, "-1"])
+    assert not (tmp_path / "corpus").exists()

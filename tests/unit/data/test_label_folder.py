@@ -123,3 +123,6 @@ def test_record_log(tmp_path):
     again.append([{"id": "c"}])
     assert len(RecordLog(path, {"model": "m"}).records) == 3
     assert RecordLog(path, {"model": "other"}).records == {}
+    assert len((tmp_path / "log.old.jsonl").read_text().splitlines()) == 3
+    RecordLog(path, {"model": "m"})  # nothing was written meanwhile: nothing to put aside
+    assert len((tmp_path / "log.old.jsonl").read_text().splitlines()) == 3

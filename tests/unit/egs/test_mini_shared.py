@@ -178,6 +178,24 @@ def test_a_folder_of_another_model_is_made_afresh(derive, whisper):
     assert derive()[1] == "second"
 
 
+def test_a_folder_of_an_edited_file_is_made_afresh(folder):
+    for content in ("one", "two"):
+        (folder / "conf.yaml").write_text(content)
+        call(folder, "derive", "out/b", "bash", "-c", 'cp "$1" out/b', "copy", "conf.yaml")
+        assert (folder / "out/b").read_text() == content
+
+
+def test_a_folder_that_was_begun_of_another_model_is_not_taken_for_what_was_there(
+    derive, folder, whisper
+):
+    derive()
+    (whisper / "model.safetensors").write_text("second")
+    killed = "kd_run() { exit 0; }; derive"
+    call(folder, killed, "out/b", "bash", "-c", COPY, "copy", "out/b", "model")
+    (whisper / "model.safetensors").write_text("first")
+    assert derive()[1] == "first"
+
+
 def test_a_folder_that_was_begun_is_gone_on_with(derive, folder):
     derive()
     (folder / "out/b.done").unlink()

@@ -154,6 +154,9 @@ def test_words_are_split_as_a_shell_would(tools):
     code = """split_words words "--a 1 --b '{\\"c d\\": [1, 2]}'"; printf '[%s]' "${words[@]}" """
     assert tools(code) == '[--a][1][--b][{"c d": [1, 2]}]'
     assert tools('split_words words ""; echo ${#words[@]}') == "0\n"
+    assert tools("""(split_words words "--a 'b" 2>&1) || true""").endswith(
+        "cannot split into words: --a 'b; is a quote missing?\n"
+    )
 
 
 def test_paths_count_from_where_the_user_is(tools, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -300,3 +301,24 @@ def test_a_student_for_faster_whisper(whisper, tmp_path, monkeypatch, capsys):
     assert "WhisperModel reads it" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"convert_ctranslate2\.py: "):
         call(convert_ctranslate2, monkeypatch, tmp_path / "none", "--out", tmp_path / "other")
+
+
+# --- Options of udistil1
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--limits", "proxi=60"), "--limits: proxi=60 is not MEASURE=NUMBER or MEASURE@SHARE"),
+        (("--limits", "proxy:60"), "--limits: proxy:60 is not"),
+        (("--filters", "wer prxy"), "--filters: prxy is unknown; choose none wer proxy sonar"),
+        (
+            ("--limits", "proxy=60 sonar@0.8"),
+            "sonar@0.8 is not used, as sonar is none of --filters",
+        ),
+    ],
+)
+def test_limits_that_set_nothing(tmp_path, options, message):
+    command = [RECIPES[1] / "run.sh", "--python", sys.executable, "--stage", "7", *options]
+    places = ["--expdir", tmp_path / "exp", "--datadir", tmp_path / "data"]
+    result = subprocess.run([*command, *places], capture_output=True, text=True, check=False)
+    assert result.returncode == 1  # at the latest because there is no student
+    assert message in result.stderr

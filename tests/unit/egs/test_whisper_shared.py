@@ -67,8 +67,27 @@ def test_other_options_or_other_labels_put_it_aside(shell):
     labels = "mkdir -p labels; echo 1 >labels/labels.jsonl; "
     code = MAKE + labels + "derive exp/out make labels; echo 2 >>labels/labels.jsonl\n"
     said = shell(code + "derive exp/out make labels; derive exp/out make other")
-    assert said.count("exp/out.old now") == 2
+    assert "exp/out.old now" in said
+    assert "exp/out.old2 now" in said
     assert calls(shell.place) == ["other"]
+    assert (shell.place / "exp" / "out.old" / "calls").read_text() == "labels\n"
+
+
+def test_a_file_that_was_edited_is_another(shell):
+    code = (
+        MAKE + "echo a >texts; derive exp/out make texts; echo b >texts; derive exp/out make texts"
+    )
+    assert "exp/out.old now" in shell(code)
+
+
+def test_what_others_left_behind_is_not_taken_for_what_was_there_before(shell):
+    killed = (
+        "(attended() { mkdir exp/out; echo half >exp/out/calls; exit 1; }; derive exp/out make b)"
+    )
+    assert "done already" not in shell(
+        f"{MAKE}derive exp/out make a; {killed} || true; derive exp/out make a"
+    )
+    assert calls(shell.place) == ["a"]
 
 
 def test_what_was_stopped_goes_on(shell):
@@ -102,7 +121,7 @@ python=$PWD/py ngpu=2 seed=0 num_workers=1 utterances_per_update=0 per_gpu=8 max
 label_batch=64 eval_batch=16 label_args="" train_args="" eval_args=""
 data=data teacher=$PWD/large
 split_words() { read -ra "$1" <<<"$2"; }
-mkdir -p data/train && touch data/train/wav.scp
+mkdir -p data/train && touch data/train/wav.scp c.yaml
 run() { shift 3; echo "$@"; }
 locate_teacher
 """
@@ -125,6 +144,13 @@ def test_words_for_gpus(shell):
     assert "--batch_size 16 --accum_grad 2" in training
     assert "--num_iters_per_epoch 2000" in training
     assert "--use_amp" not in training
+
+
+def test_a_training_with_an_edited_experiment_file_goes_on(shell):
+    train = "train_student c.yaml exp/t start --valid_dir v\n"
+    said = shell(f"{GPUS}{train}{train}echo max_epoch: 9 >c.yaml\n{train}")
+    assert said.count("done already") == 1
+    assert len(_spoken(said)) == 2
 
 
 def test_words_for_a_cpu(shell):

@@ -130,6 +130,13 @@ def test_chunked_long_form(teacher, data, tmp_path):
     assert (metrics["num_long"], metrics["long_form"]) == (1, "chunked")
 
 
+def test_chunks_that_do_not_fit_are_told_before_the_first_utterance(teacher, data, tmp_path):
+    wrong = plan(long_form="chunked", chunk_seconds=60.0)
+    with pytest.raises(WhisperError, match="chunks of 60 s do not fit"):
+        evaluate(load_whisper(teacher), "m", DataSet.of(data), tmp_path, wrong)
+    assert not list(tmp_path.iterdir())
+
+
 def test_long_audio_can_be_refused(teacher, data, tmp_path):
     with pytest.raises(WhisperError, match=r"u2 lasts 3\.5 s.*--long_form"):
         evaluate(load_whisper(teacher), "m", DataSet.of(data), tmp_path, plan(long_form="refuse"))
@@ -179,3 +186,16 @@ def test_numbers_out_of_range_are_told_before_anything_is_loaded(data, tmp_path,
     command = ("--models", tmp_path / "none", "--data", data, "--out", tmp_path)
     assert run(*command, option, 0) == 1
     assert f"{option[2:]} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_recordings_that_cannot_be_used_are_told_before_anything_is_loaded(data, tmp_path, capsys):
+    folder = tmp_path / "test"
+    folder.mkdir()
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.zeros((RATE, 2), np.float32), RATE)
+    for name, last in (("wav.scp", stereo), ("utt2spk", "s")):
+        (folder / name).write_text((data / name).read_text() + f"u9 {last}\n")
+    assert run("--models", tmp_path / "none", "--data", data, folder, "--out", tmp_path / "o") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1 utterance(s) cannot be used:\n  - utterance u9: ")
+    assert "has 2 channels" in error

@@ -274,6 +274,9 @@ def test_labels_are_never_overwritten(tmp_path, capsys, name):
         ("--quantile", "wer=nan", "--quantile 'wer=nan' is not MEASURE=NUMBER"),
         ("--threshold", "wer", "--threshold 'wer' is not MEASURE=NUMBER"),
         ("--batch_size", 0, "--batch_size is 0"),
+        ("--quantile", "conf=80", "quantile conf: 80 is no share between 0 and 1"),
+        ("--max_compression", "nan", "max_compression is nan; it must be at least 1, or 0"),
+        ("--max_repeats", -2, "max_repeats is -2"),
     ],
 )
 def test_numbers_that_are_none(folder, tmp_path, capsys, option, value, message):

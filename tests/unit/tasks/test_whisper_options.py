@@ -55,6 +55,8 @@ def test_all_problems_at_once() -> None:
     ("conf", "part"),
     [
         ({"kl_weight": -1}, "kl_weight is -1.0"),
+        ({"kl_weight": float("inf")}, "kl_weight is inf; it must be at least 0, and finite"),
+        ({"temperature": float("inf")}, "temperature is inf; it must be positive and finite"),
         ({"kl_weight": 0, "ce_weight": 0}, "nothing is learnt"),
         ({"max_label_length": 3}, "max_label_length is 3; it must be at least 8"),
         ({"average_over": "epoch"}, "update or micro_batch"),
@@ -99,5 +101,7 @@ def test_models_options() -> None:
     assert StudentOptions.from_dict({"dropout": 0.1}).changes() == {"dropout": 0.1}
     with pytest.raises(ConfigError, match="dropout is 2"):
         StudentOptions.from_dict({"dropout": 2.0})
+    with pytest.raises(ConfigError, match="mask_time_length is 0; it must be at least 1"):
+        StudentOptions.from_dict({"mask_time_length": 0})
     with pytest.raises(ConfigError, match="unknown key d_model"):
         StudentOptions.from_dict({"d_model": 7})

@@ -62,8 +62,19 @@ def test_all_problems_at_once() -> None:
         (("--teacher", "none", "--kd_conf", "mse_weight=1"), "mse_weight needs a --teacher"),
         (("--teacher", "none", "--kd_conf", "use_pseudo_labels=false"), ""),
         (("--teacher", "none", "--kd_conf", "kl_weight=0"), ""),
+        (("--optim_conf", "lr=-1"), "optim_conf: Invalid learning rate: -1"),
+        (("--optim_conf", "lr=1e-4"), "optim_conf.lr is the text '1e-4'; write 1.0e-4"),
+        (("--scheduler_conf", "warmup_steps=1e3"), "scheduler_conf.warmup_steps is the text '1e3'"),
         (("--kd_conf", "train_dataset_samples=[1,2,3]"), "3 weight(s) for 2 folder(s)"),
         (("--kd_conf", "train_dataset_samples=[1,2]"), ""),
+        (("--best_model_criterion", "valid,wers,min"), "names valid wers, which no epoch has"),
+        (("--best_model_criterion", "dev,wer,min"), "names dev wer, which no epoch has"),
+        (("--best_model_criterion", "valid,wer_d,min", "--valid_dir", "c", "d"), ""),
+        (("--early_stopping_criterion", "valid", "lossy", "min"), ""),
+        (
+            ("--patience", "1", "--early_stopping_criterion", "valid", "lossy", "min"),
+            "early_stopping_criterion names valid lossy",
+        ),
         (("--kd_conf", "predict_with_generate=false"), ""),
         (
             ("--train_data_path_and_name_and_type", "d/wav.scp,speech,sound"),
@@ -76,6 +87,21 @@ def test_options_that_depend_on_each_other(words: tuple[str, ...], part: str) ->
     assert part in found if part else not found
     if "predict_with_generate=false" in words:
         assert args.best_model_criterion == [["valid", "loss", "min"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--batch_size", "0"), "batch_size is 0; it must be at least 1"),
+        (("--accum_grad", "0"), "accum_grad is 0"),
+        (("--seed", "-1"), "seed is -1; it must be at least 0"),
+        (("--ngpu", "99"), "ngpu is 99, but torch sees"),
+    ],
+)
+def test_numbers_out_of_range(words: tuple[str, ...], part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        WhisperDistillTask.main(cmd=["--output_dir", "x", *GOOD, *words])
+    assert part in str(caught.value)
 
 
 def test_a_criterion_that_is_never_computed() -> None:

@@ -206,6 +206,22 @@ def test_a_teacher_that_was_trained_again_needs_another_folder(data, tmp_path):
     job.compare()
 
 
+def test_speech_that_was_prepared_again_needs_another_folder(teacher, tmp_path):
+    speech = kaldi_dir(tmp_path / "speech")
+    job = job_of(teacher, speech, tmp_path / "labels")
+    job.folder.mkdir()
+    job.remember()
+    job.compare()
+    lines = (speech / "text").read_text().splitlines(keepends=True)
+    (speech / "text").write_text("".join(lines[:-1]) + lines[-1].rstrip() + " indeed\n")
+    with pytest.raises(ConfigError, match=r"data has other wav\.scp, segments, utt2spk or text"):
+        job.compare()
+    (speech / "text").unlink()
+    (speech / "wav.scp").unlink()
+    (speech / "utt2spk").unlink()  # no longer needed where all is labelled
+    job.compare()
+
+
 def test_totals_are_told(whole, teacher, data):
     text = str(run(job_of(teacher, data, whole)))
     assert text.startswith("5 segments (0.00 h, 9 utterances, 30 tokens): ")
@@ -290,6 +306,7 @@ def test_published_prompts_on_request(prompted, data, tmp_path, tokenizer):
         ({"language": "klingon"}, WhisperError, "'klingon' is none of this model's"),
         ({"max_duration_in_seconds": 30.0}, ConfigError, "hears more than 0 and at most 1 s"),
         ({"batch_size": 0}, ConfigError, "per_device_eval_batch_size is 0"),
+        ({"plan": {"preprocessing_batch_size": -3}}, ConfigError, "preprocessing_batch_size is -3"),
     ],
 )
 def test_options_are_checked_against_the_model(teacher, data, tmp_path, changes, error, message):

@@ -154,8 +154,16 @@ def test_drafts_are_greedy_and_of_one_window(teacher, student):
         ({"temperatures": (0.0, -0.2)}, "temperatures has -0.2"),
         ({"temperatures": (float("nan"),)}, "temperatures has nan"),
         ({"temperatures": ()}, "temperatures is empty"),
+        ({"logprob_threshold": float("nan")}, "logprob_threshold is nan"),
     ],
 )
 def test_numbers_out_of_range(options, message):
     with pytest.raises(ConfigError, match=message):
         DecodeOptions(**options)
+
+
+@pytest.mark.parametrize(("multilingual", "length"), [(True, 5), (False, 3)])
+def test_a_length_without_room_for_text(teacher, multilingual, length):
+    bundle = teacher if multilingual else tiny.tiny_bundle(multilingual=False)
+    with pytest.raises(ConfigError, match=f"max_length is {length}; .* at least {length + 1}"):
+        Transcriber(bundle, DecodeOptions(max_length=length))
