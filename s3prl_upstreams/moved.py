@@ -14,14 +14,16 @@ from typing import Any
 
 import torch
 
+from espnet_kd.checkpoints.unpickle import read_pickle
 from s3prl_upstreams.saves import Instead
 
 
 def torch_that_loads_for(folder: Path) -> ModuleType | Instead:
     """Return torch as S3PRL's command line sees it: checkpoints name ``folder`` as theirs."""
 
-    def load(path: str, map_location: Any = None) -> Any:
-        states = torch.load(path, map_location=map_location, weights_only=True)
+    def load(path: str, map_location: str = "cpu") -> Any:
+        assert map_location == "cpu"
+        states = read_pickle(Path(path))
         stored = states.get("Args") if isinstance(states, Mapping) else None
         if isinstance(stored, Namespace):
             stored.expdir = str(folder)

@@ -16,8 +16,7 @@ from s3prl_upstreams.moved import torch_that_loads_for
 def test_only_the_folder_changes(tmp_path, content):
     torch.save(content, tmp_path / "x.ckpt")
     told = torch_that_loads_for(Path("now"))
-    with torch.serialization.safe_globals([Namespace]):
-        found = told.load(tmp_path / "x.ckpt", map_location="cpu")
+    found = told.load(str(tmp_path / "x.ckpt"), map_location="cpu")
     if content == 3 or content["Args"] == 1:
         assert found == content
     else:
