@@ -30,7 +30,9 @@ def linear(seed):
 
 def test_names_and_order_do_not_matter_and_numbers_do():
     one, two = linear(0), linear(1)
-    assert weights_digest(nn.Sequential(one, two)) == weights_digest(nn.ModuleDict(b=two, a=one))
+    assert weights_digest(nn.Sequential(one, two)) == weights_digest(
+        nn.ModuleDict({"b": two, "a": one})
+    )
     assert weights_digest(one) == weights_digest(linear(0)) != weights_digest(two)
     assert weights_digest(one) != weights_digest(linear(0).bfloat16())
     assert weights_digest(nn.Identity()) != weights_digest(one)
