@@ -27,6 +27,7 @@ from espnet_kd.data.recordings import Recordings, open_recordings
 from espnet_kd.errors import AudioError, ConfigError, DataDirError, KDError
 from espnet_kd.quantizer import Quantizer
 from espnet_kd.tasks.teacher_layer import LayerOptions, TeacherLayer, load_teacher_layer
+from espnet_kd.utils.options import too_small
 from espnet_kd.utils.stamps import stamp_of_model
 
 Batch = list[tuple[str, int]]
@@ -92,11 +93,7 @@ class ExtractionJob:
         problems = []
         if self.num_utts < 0:
             problems.append(f"num_utts is {self.num_utts}; it must be at least 1, or 0 for all")
-        problems += [
-            f"{name} is {getattr(self, name)}; it must be at least 0"
-            for name in ("refine_indexes_iters", "seed")
-            if getattr(self, name) < 0
-        ]
+        problems += too_small(self, {"refine_indexes_iters": 0, "seed": 0})
         if not 0 < self.batch_seconds < math.inf:
             problems.append(
                 f"batch_seconds is {self.batch_seconds:g}; it must be positive and finite"

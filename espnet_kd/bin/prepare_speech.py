@@ -22,6 +22,7 @@ from typing import Any
 
 from espnet_kd.bin.run import run_command
 from espnet_kd.data.options import add_policy_options, policy_from
+from espnet_kd.utils.options import too_small
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -93,11 +94,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
     from espnet_kd.errors import ConfigError
 
     least = {"max_utterances": 0, "longest": 0, "max_seconds": 0, "threads": 1, "sample_rate": 1}
-    problems = [
-        f"--{name} is {getattr(args, name)}; it must be at least {number}"
-        for name, number in least.items()
-        if not getattr(args, name) >= number
-    ]
+    problems = too_small(args, least, "--")
     if not 0 <= args.max_bad_share <= 1:
         problems.append(f"--max_bad_share is {args.max_bad_share}; it must lie between 0 and 1")
     if problems:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 
 from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.utils.options import too_small
 
 POLL_SECONDS = 0.5
 START_METHOD: Final = "spawn"
@@ -37,13 +38,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         """See that there is a process to do the work."""
-        least = {"nj": 1, "ngpu": 0, "dataloader_num_workers": 1}
-        problems = [
-            f"{name} is {getattr(self, name)}; it must be at least {number}"
-            for name, number in least.items()
-            if getattr(self, name) < number
-        ]
-        if problems:
+        if problems := too_small(self, {"nj": 1, "ngpu": 0, "dataloader_num_workers": 1}):
             raise ConfigError("machine", problems)
 
     def device(self, rank: int) -> str:

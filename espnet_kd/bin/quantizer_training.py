@@ -28,6 +28,7 @@ from espnet_kd.quantizer.kmeans import KMeansOptions, fit_quantizer
 from espnet_kd.quantizer.train import QuantizerTrainer, relative_errors
 from espnet_kd.utils.files import atomic_folder, write_json
 from espnet_kd.utils.model_directory import read_json, read_safetensors
+from espnet_kd.utils.options import too_small
 from espnet_kd.utils.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -58,11 +59,7 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: lists them.
     """
-    problems = [
-        f"{name} is {getattr(args, name)}; it must be at least {least}"
-        for name, least in _LEAST.items()
-        if getattr(args, name) < least
-    ]
+    problems = too_small(args, _LEAST)
     if problems:
         raise ConfigError("training of the quantiser", problems)
 

@@ -23,6 +23,7 @@ from espnet_kd.data.kaldi_dir import KaldiDir
 from espnet_kd.data.tables import write_table
 from espnet_kd.errors import ConfigError, KDError
 from espnet_kd.utils.files import probe_folder
+from espnet_kd.utils.options import too_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,7 @@ class ClusterOptions:
 
     def validate(self) -> list[str]:
         """All problems, as sentences that start with the option's name; empty if there is none."""
-        return [
-            f"{name} is {getattr(self, name)}; it must be at least {least}"
-            for name, least in (("num_classes", 2), ("max_frames", 2), ("seed", 0))
-            if getattr(self, name) < least
-        ]
+        return too_small(self, {"num_classes": 2, "max_frames": 2, "seed": 0})
 
 
 def mfcc_extractor(options: ClusterOptions) -> Callable[[Wave], Features]:

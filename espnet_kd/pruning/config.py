@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from espnet_kd.utils.options import too_small
+
 UNITS = ("conv", "head", "interm", "attlayer", "ffnlayer")
 """What can be gated: convolution channels, attention heads, feed-forward units, whole blocks."""
 
@@ -62,9 +64,7 @@ class PruningConfig:
                 f"pruning_units are {self.pruning_units}; choose some of {', '.join(UNITS)}, each "
                 "once"
             )
-        for name, least in (("sparsity_warmup", 0), ("log_every", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        problems += too_small(self, {"sparsity_warmup": 0, "log_every": 1})
         problems += [
             f"{name} is {getattr(self, name)}; it must be positive"
             for name in ("reg_lr", "macs_seconds")

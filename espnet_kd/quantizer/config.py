@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from espnet_kd.errors import ConfigError
+from espnet_kd.utils.options import too_small
 
 MAX_BYTE = 256
 FRAMES_PER_HOUR = 50 * 3600
@@ -29,15 +30,7 @@ class QuantizerConfig:
     Later passes may be worse, above all with many centres learnt from few vectors."""
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {value}; it must be at least {least}"
-            for name, value, least in (
-                ("dim", self.dim, 1),
-                ("num_codebooks", self.num_codebooks, 1),
-                ("codebook_size", self.codebook_size, 2),
-            )
-            if value < least
-        ]
+        problems = too_small(self, {"dim": 1, "num_codebooks": 1, "codebook_size": 2})
         if problems:
             raise ConfigError("quantiser", problems)
 

@@ -19,7 +19,7 @@ from espnet_kd.tasks.saving import changed_options, run_folder
 from espnet_kd.tasks.together import announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
-from espnet_kd.utils.options import is_number
+from espnet_kd.utils.options import is_number, too_small
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,11 +140,7 @@ def read_numbers(args: argparse.Namespace) -> None:
 
 def trainer_problems(args: argparse.Namespace) -> list[str]:
     """ESPnet's own options that would end in a traceback, or train nothing."""
-    problems = [
-        f"{name} is {getattr(args, name)}; it must be at least {least}"
-        for name, least in _LEAST.items()
-        if getattr(args, name) is not None and getattr(args, name) < least
-    ]
+    problems = too_small(args, _LEAST)
     if not args.grad_clip > 0:  # a limit of 0 stops the weights, a negative one turns them round
         problems.append(f"grad_clip is {args.grad_clip}; it must be positive (inf = no clipping)")
     problems += [

@@ -9,7 +9,7 @@ from typing import Any
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.losses.frame_rate import TOLERANCE, ratio_problems
-from espnet_kd.utils.options import from_mapping
+from espnet_kd.utils.options import from_mapping, too_small
 
 REDUCTIONS = ("sum", "mean")
 WARMUPS = ("icefall", "espnet")
@@ -79,21 +79,12 @@ class MVQConfig:
 
     def validate(self) -> list[str]:
         """All problems, as sentences that start with the option's name; empty if there is none."""
-        problems = [
-            f"{name} is {value}; it must be at least {least}"
-            for name, value, least in (
-                ("codebook_loss_scale", self.codebook_loss_scale, 0),
-                ("num_codebooks", self.num_codebooks, 1),
-                ("codebook_size", self.codebook_size, 2),
-                ("distillation_layer", self.distillation_layer, -1),
-                ("layer_width", 1 if self.layer_width is None else self.layer_width, 1),
-                ("length_tolerance", self.length_tolerance, 0),
-                ("hidden_channels", self.hidden_channels, 1),
-                ("model_warm_step", self.model_warm_step, 1),
-                ("max_bad_steps", self.max_bad_steps, 1),
-            )
-            if not value >= least
-        ]
+        least = {
+            "codebook_loss_scale": 0, "num_codebooks": 1, "codebook_size": 2,
+            "distillation_layer": -1, "layer_width": 1, "length_tolerance": 0,
+            "hidden_channels": 1, "model_warm_step": 1, "max_bad_steps": 1,
+        }  # fmt: skip
+        problems = too_small(self, least)
         if self.codebook_loss_scale == math.inf:
             problems.append("codebook_loss_scale is inf; it must be finite")
         for name, allowed in (

@@ -19,7 +19,7 @@ from espnet_kd.losses.masking import MaskConfig
 from espnet_kd.losses.schedule import MaskProbSchedule
 from espnet_kd.pruning.config import PruningConfig
 from espnet_kd.tasks.batching_options import BatchingOptions
-from espnet_kd.utils.options import from_mapping
+from espnet_kd.utils.options import from_mapping, too_small
 
 
 @dataclass(kw_only=True)
@@ -184,14 +184,11 @@ class CodebookPredictionOptions:
 
     def validate(self) -> list[str]:
         """All problems, as sentences that start with the option's name; empty if there is none."""
-        problems = [
-            f"{name} is {getattr(self, name)}; it must be at least {least}"
-            for name, least in (
-                ("layer", -1), ("num_codebooks", 1), ("codebook_size", 2), ("hidden_channels", 1),
-                ("length_tolerance", 0),
-            )
-            if getattr(self, name) < least
-        ]  # fmt: skip
+        least = {
+            "layer": -1, "num_codebooks": 1, "codebook_size": 2, "hidden_channels": 1,
+            "length_tolerance": 0,
+        }  # fmt: skip
+        problems = too_small(self, least)
         problems += ratio_problems(self.frame_ratio, 0, "frame_ratio")
         if self.num_codebooks * max(1, round(self.frame_ratio)) < 2 and not problems:
             problems.append(
@@ -347,14 +344,11 @@ class DistillConfig:
         return problems
 
     def _prediction_problems(self) -> list[str]:
-        options, where = self.objectives.masked_prediction, "objectives.masked_prediction"
+        options = self.objectives.masked_prediction
         if options is None:
             return []
-        return [
-            f"{where}.{name} is {getattr(options, name)}; it must be at least {least}"
-            for name, least in (("num_classes", 2), ("num_codebooks", 1), ("length_tolerance", 0))
-            if getattr(options, name) < least
-        ]
+        least = {"num_classes": 2, "num_codebooks": 1, "length_tolerance": 0}
+        return too_small(options, least, "objectives.masked_prediction.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DistillConfig:

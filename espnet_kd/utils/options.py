@@ -35,6 +35,22 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, subject: str) -> T:
     return typing.cast(T, built)
 
 
+def too_small(owner: object, least: Mapping[str, float], prefix: str = "") -> list[str]:
+    """Sentences on attributes of ``owner`` below what they must at least be, NaN included.
+
+    Args:
+        owner: options; None is no number, and fine.
+        least: attribute -> least number.
+        prefix: of the names, such as ``--``.
+    """
+    values = {name: getattr(owner, name) for name in least}
+    return [
+        f"{prefix}{name} is {value}; it must be at least {least[name]}"
+        for name, value in values.items()
+        if value is not None and not value >= least[name]
+    ]
+
+
 @contextlib.contextmanager
 def problems_of(subject: str) -> Iterator[None]:
     """Name ``subject`` in every problem of a configuration that the block reads.

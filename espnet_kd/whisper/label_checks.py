@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from espnet_kd.utils.options import too_small
 from espnet_kd.whisper.hypothesis import Hypothesis
 from espnet_kd.whisper.labels import timestamps_in_order
 from espnet_kd.whisper.specials import SpecialIds
@@ -33,11 +34,7 @@ class LoopLimits:
 
     def validate(self) -> list[str]:
         """All problems, as sentences that start with the option's name; empty if there is none."""
-        return [
-            f"{name} is {getattr(self, name)}; it must be at least 1"
-            for name in ("compression_ratio_threshold", "max_repeats")
-            if not getattr(self, name) >= 1
-        ]
+        return too_small(self, {"compression_ratio_threshold": 1, "max_repeats": 1})
 
 
 def compression_ratio(text: str) -> float:

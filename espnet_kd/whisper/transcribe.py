@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from espnet_kd.errors import ConfigError, WhisperError
+from espnet_kd.utils.options import too_small
 from espnet_kd.whisper.load import WhisperBundle
 
 Wave = npt.NDArray[np.float32]
@@ -74,11 +75,7 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         """Refuse what generation would fail over, with a traceback, after the models are loaded."""
-        problems = [
-            f"{name} is {getattr(self, name)}; it must be at least 1"
-            for name in ("num_beams", "max_length")
-            if getattr(self, name) < 1
-        ]
+        problems = too_small(self, {"num_beams": 1, "max_length": 1})
         problems += [
             f"{name} is nan; no window is better or worse than that"
             for name in (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from espnet_kd.errors import CheckpointError, ConfigError
-from espnet_kd.utils.options import from_mapping, problems_of, unknown_key
+from espnet_kd.utils.options import from_mapping, problems_of, too_small, unknown_key
 
 
 @dataclass(kw_only=True)
@@ -108,6 +109,16 @@ def test_problems_name_the_key(values: Any, said: str) -> None:
 def test_all_problems_at_once() -> None:
     values = {"neded": 1, "rate": "x", "inner": {"size": "y", "other": 1}, "numbers": [None, 1.5]}
     assert len(_problems(values)) == 7  # the missing `needed` too
+
+
+def test_numbers_that_are_too_small() -> None:
+    options = SimpleNamespace(a=1, b=0, c=None, d=float("nan"))
+    least = {"a": 1, "b": 1, "c": 1, "d": 0}
+    assert too_small(options, least, "--") == [
+        "--b is 0; it must be at least 1",
+        "--d is nan; it must be at least 0",
+    ]
+    assert too_small(options, {"a": 1, "b": 0}) == []
 
 
 def test_long_values_are_shortened() -> None:
