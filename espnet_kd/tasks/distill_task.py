@@ -88,7 +88,7 @@ class KDTask(AbsTask):
     @staticmethod
     def _tell_changes(args: argparse.Namespace) -> None:
         """A run that goes on has epochs of its earlier options; a finished one has nothing else."""
-        names = ("student_conf", "teacher_conf", "kd_conf")
+        names = ("student", "teacher", "student_conf", "teacher_conf", "kd_conf")
         options = {name: getattr(args, name) for name in names if hasattr(args, name)}
         changes = changed_options(Path(args.output_dir), options)
         if changes:

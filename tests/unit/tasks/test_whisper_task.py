@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from espnet_kd.errors import ConfigError, DataDirError, KDError
 from espnet_kd.tasks.whisper_distill import WhisperDistillTask
@@ -100,6 +101,18 @@ def test_numbers_out_of_range(words: tuple[str, ...], part: str) -> None:
     with pytest.raises(ConfigError) as caught:
         WhisperDistillTask.main(cmd=["--output_dir", "x", *GOOD, *words])
     assert part in str(caught.value)
+
+
+def test_a_run_that_goes_on_with_another_teacher_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    args, _ = parse(WhisperDistillTask.get_parser(), [*GOOD, "--output_dir", str(tmp_path)])
+    (tmp_path / "checkpoint.pth").touch()
+    for teacher, told in ((args.teacher, False), ("another", True)):
+        before = {"student": args.student, "teacher": teacher, "kd_conf": args.kd_conf}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+        WhisperDistillTask._tell_changes(args)
+        assert (f"teacher: another -> {args.teacher}" in caplog.text) == told
 
 
 def test_a_criterion_that_is_never_computed() -> None:
