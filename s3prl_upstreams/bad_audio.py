@@ -72,7 +72,8 @@ def checked(read: Reader, policy: AudioPolicy) -> Reader:
         if not isinstance(source, str | Path):
             return read(source, *args, **options)
         name, state = Path(source).stem, _state(source)
-        if state not in good:
+        is_new = state is None or state not in good
+        if is_new:
             inspect_audio(source, name, policy)
         try:
             wave, rate = read(str(source), *args, **options)
@@ -80,8 +81,9 @@ def checked(read: Reader, policy: AudioPolicy) -> Reader:
             raise
         except Exception as error:
             raise AudioError(f"{source}: damaged inside ({error}); restore or remove it") from error
-        if state is not None and state not in good:
+        if is_new:
             check_samples(wave.numpy() if hasattr(wave, "numpy") else wave, name, source)
+        if is_new and state is not None:
             if len(good) == REMEMBERED:
                 del good[next(iter(good))]
             good[state] = None

@@ -64,20 +64,26 @@ class IsolatedUpstream(CachingUpstream):
         with self.tally.clock("fetching"):
             return self.assemble(entries, lengths, wavs[0].device)
 
-    def fill(self, wavs: Sequence[Tensor], share: bool = True) -> None:
+    def fill(self, wavs: Sequence[Tensor], share: bool = True) -> bool:
         """Compute and keep what the store lacks of some waves.
 
         Args:
             wavs: 1-D waves.
             share: several processes with files in common are given the same waves and compute
                 a share each; ``meet`` comes after it.
+
+        Returns:
+            Whether there was place for all of it.
         """
         with self.tally.clock("fetching"):
             again = [wav for wav in wavs if self.comes_again(len(wav))]
-            named = {wave_key(wav): wav for wav in again}
-            named = {k: wav for k, wav in named.items() if self._is_to_make(k, share)}
-            missing = {key: wav.to(self.device) for key, wav in named.items()}
+            missing = {
+                key: wav.to(self.device)
+                for wav in again
+                if self._is_to_make(key := wave_key(wav), share)
+            }
         self.tally.filled += sum(1 for _ in self._made(missing))
+        return all(key in self.store for key in missing)
 
     def meet(self) -> None:
         """Wait for the other processes of a run, and find what they have made."""

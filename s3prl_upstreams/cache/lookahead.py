@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from s3prl_upstreams.cache.crops import Places
 from s3prl_upstreams.cache.keys import wave_key
@@ -45,11 +45,14 @@ class LookAhead:
     ) -> None:
         self.head, self.get_dataloader = head, get_dataloader
         self.upstream, self.places, self.most = upstream, places, most
+        self.full = False
+        """Whether the store has no place left: what comes is then computed when it comes."""
 
     def __call__(self, split: str, *args: Any, **kwargs: Any) -> Loader:
         """Return a loader whose means are there, with tickets in place of recordings."""
         loader = self.loader(split, *args, **kwargs)
-        if isinstance(loader.dataset, TicketDataset) and not loader.dataset.complete:
+        tickets = isinstance(loader.dataset, TicketDataset) and not loader.dataset.complete
+        if tickets and not self.full:
             with random_numbers_kept():
                 coming = coming_items(loader, self.most.get(split))
                 self.fill(loader, split, coming)
@@ -77,7 +80,8 @@ class LookAhead:
         found: dict[int, list[tuple[bytes, Item]]] = {}
         self.upstream.store.refresh()
         with torch.no_grad():
-            fill_pools(self._waves(told(numbered, split), options, found), self.upstream, share)
+            waves = self._waves(told(numbered, split), options, found)
+            self.full = not fill_pools(waves, self.upstream, share)
         if share:
             self.upstream.meet()
         self.places.only = None
@@ -104,18 +108,7 @@ def coming_items(loader: Loader, most: int | None = None) -> list[int]:
 
     The random numbers are to be put back afterwards: the loader will draw the same ones.
     """
-    size = len(loader.dataset)  # type: ignore[arg-type]
+    items: Any = range(len(loader.dataset))  # type: ignore[arg-type]
     # A loader, since it draws a number itself before its sampler does.
-    numbers = DataLoader(_Numbers(size), batch_sampler=loader.batch_sampler, collate_fn=as_it_is)
+    numbers: Loader = DataLoader(items, batch_sampler=loader.batch_sampler, collate_fn=as_it_is)
     return list(dict.fromkeys(chain.from_iterable(islice(numbers, most))))
-
-
-class _Numbers(Dataset[int]):
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        return index

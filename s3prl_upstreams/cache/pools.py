@@ -20,13 +20,16 @@ POOL_SECONDS = 1200
 """Speech that is read before it is sorted by length."""
 
 
-def fill_pools(waves: Iterable[Tensor], upstream: IsolatedUpstream, share: bool = True) -> None:
-    """Compute waves pool by pool.
+def fill_pools(waves: Iterable[Tensor], upstream: IsolatedUpstream, share: bool = True) -> bool:
+    """Compute waves pool by pool, as long as there is place: others would be computed again.
 
     Args:
         waves: 1-D, of any lengths.
         upstream: keeps what it computes.
         share: the processes of a run are given the same waves, and compute a share each.
+
+    Returns:
+        Whether there was place for all.
     """
     pool: list[Tensor] = []
     samples = 0
@@ -34,9 +37,10 @@ def fill_pools(waves: Iterable[Tensor], upstream: IsolatedUpstream, share: bool 
         pool.append(wav)
         samples += len(wav)
         if samples > POOL_SECONDS * 16000:
-            upstream.fill(pool, share)
+            if not upstream.fill(pool, share):
+                return False
             pool, samples = [], 0
-    upstream.fill(pool, share)
+    return upstream.fill(pool, share)
 
 
 def told(items: DataLoader[Any], split: str) -> Iterator[Any]:

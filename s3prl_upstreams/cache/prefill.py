@@ -37,14 +37,11 @@ def prefill(runner: Any, get_dataloader: Any, upstream: IsolatedUpstream, places
         splits = [settings.get("train_dataloader", "train"), *settings["eval_dataloaders"]]
     with random_numbers_kept(), torch.no_grad():
         for split in dict.fromkeys(splits):
-            if isinstance(get_dataloader, LookAhead):
-                loader = get_dataloader.loader(split)
-                if isinstance(loader.dataset, TicketDataset):
-                    every = range(len(loader.dataset))
-                    get_dataloader.fill(loader, split, every, share=True)
-                    continue
-            else:
-                loader = get_dataloader(split)
+            ahead = isinstance(get_dataloader, LookAhead)
+            loader = get_dataloader.loader(split) if ahead else get_dataloader(split)
+            if isinstance(loader.dataset, TicketDataset):
+                get_dataloader.fill(loader, split, range(len(loader.dataset)), share=True)
+                continue
             for place in range(max(1, places.count)):
                 places.only = place
                 fill_pools(_single_waves(loader, split), upstream)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
 
+from s3prl_upstreams.cache import pools
 from s3prl_upstreams.cache.crops import Places
 from s3prl_upstreams.cache.exact import Selection
 from s3prl_upstreams.cache.lookahead import LookAhead, coming_items
@@ -110,6 +111,17 @@ def test_what_finds_no_place_is_not_tried_again():
     upstream.upstream.seen.clear()
     ahead("train")
     assert upstream.upstream.seen == []
+
+
+def test_without_place_the_rest_waits_until_it_comes(monkeypatch):
+    monkeypatch.setattr(pools, "POOL_SECONDS", 150 / 16000)
+    head = Head("in order")
+    ahead, upstream = looking(head, memory=0)
+    (loader, again) = ahead("train"), ahead("train")
+    computed = sum(map(len, upstream.upstream.seen))
+    assert 0 < computed < SIZE // 2
+    assert sorted(head.dataset.read) == list(range(computed))
+    assert drawn(loader) == drawn(again) == list(range(18))
 
 
 def test_random_numbers_are_those_of_a_run_without_it():
