@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_kd.bin.extraction_job import Batch, ExtractionJob, Extractor, Plan, make_plan, read_wave
-from espnet_kd.bin.processes import Machine, check_gpus, end_with_parent, run_shares
+from espnet_kd.bin.processes import Machine, end_with_parent, run_shares
 from espnet_kd.data.ark_tables import scan, write_counts, write_scp
 from espnet_kd.data.array_ark import ArkWriter, ark_path, ark_paths, mend
 from espnet_kd.data.audio import Wave
@@ -23,6 +23,7 @@ from espnet_kd.data.recordings import Recordings
 from espnet_kd.errors import AudioError, ConfigError, DataDirError, KDError
 from espnet_kd.tasks.lock import output_dir_lock
 from espnet_kd.utils.ahead import computed_ahead
+from espnet_kd.utils.devices import check_gpus
 from espnet_kd.utils.files import write_json
 from espnet_kd.utils.model_directory import read_json
 from espnet_kd.utils.progress import Progress

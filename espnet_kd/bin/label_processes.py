@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from espnet_kd.bin.processes import Machine, check_gpus, end_with_parent, run_shares
+from espnet_kd.bin.processes import Machine, end_with_parent, run_shares
 from espnet_kd.data.label_job import LabelJob
 from espnet_kd.data.label_merge import Summary, discard_intermediate, merge_shards, read_summary
 from espnet_kd.data.label_plan import PLAN, PlannedSegment, plan_segments, read_plan, write_plan
@@ -19,6 +19,7 @@ from espnet_kd.data.labelling import Labeller
 from espnet_kd.data.pseudo_labels import LABELS
 from espnet_kd.data.speech_source import SpeechSource
 from espnet_kd.tasks.lock import output_dir_lock
+from espnet_kd.utils.devices import check_gpus
 from espnet_kd.utils.progress import Progress
 from espnet_kd.whisper.load import WhisperBundle
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from espnet_kd.errors import ConfigError, KDError
+from espnet_kd.errors import ConfigError
 from espnet_kd.utils.options import too_small
 
 POLL_SECONDS = 0.5
@@ -54,40 +54,6 @@ class Machine:
 def processes_for(nj: int | None, ngpu: int) -> int:
     """How many processes: what was asked for, else one per GPU, or one."""
     return max(1, ngpu) if nj is None else nj
-
-
-def check_gpus(ngpu: int) -> None:
-    """Refuse GPUs that are not there.
-
-    Raises:
-        KDError: there are fewer.
-    """
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if ngpu > found:
-        raise KDError(f"--ngpu {ngpu}, but torch sees {found} GPU(s); lower it (0 = CPU)")
-
-
-def check_device(text: str) -> None:
-    """Refuse a device that is not there, before anything is loaded for it.
-
-    Args:
-        text: as torch names it: ``cpu``, ``cuda``, ``cuda:1``.
-
-    Raises:
-        KDError: torch knows no such device, or does not find it here.
-    """
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise KDError(f"--device {text} is no device; give cpu, cuda or cuda:NUMBER") from None
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise KDError(f"--device {text}, but torch sees {found} GPU(s); take cpu, or another GPU")
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise KDError(f"--device {text} cannot be used ({reason}); take cpu") from None
 
 
 def run_shares(

@@ -78,7 +78,6 @@ def train_quantizer(args: argparse.Namespace) -> None:
     """
     import torch
 
-    from espnet_kd.bin.processes import check_device
     from espnet_kd.bin.quantizer_training import (
         check_options,
         split_held_out,
@@ -88,6 +87,7 @@ def train_quantizer(args: argparse.Namespace) -> None:
     )
     from espnet_kd.checkpoints.quantizer import MODEL_TYPE
     from espnet_kd.data.embeddings import read_embeddings
+    from espnet_kd.utils.devices import check_device
     from espnet_kd.utils.files import probe_folder
     from espnet_kd.utils.model_directory import refuse_foreign_model
 

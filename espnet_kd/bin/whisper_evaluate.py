@@ -63,10 +63,10 @@ def _run(args: argparse.Namespace) -> None:
     import torch
     from transformers.utils import logging as transformers_logging
 
-    from espnet_kd.bin.processes import check_device
     from espnet_kd.data.recordings import check_recordings, open_recordings
     from espnet_kd.evaluation.drafting import compare_drafted
     from espnet_kd.evaluation.whisper_runs import DataSet, evaluate, file_stem
+    from espnet_kd.utils.devices import check_device
     from espnet_kd.utils.files import write_json, write_text
     from espnet_kd.whisper.load import load_whisper
 

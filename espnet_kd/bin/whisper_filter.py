@@ -88,7 +88,6 @@ def _run(args: argparse.Namespace) -> None:
     # Here, so that --help does not wait for torch.
     from transformers.utils import logging as transformers_logging
 
-    from espnet_kd.bin.processes import check_device
     from espnet_kd.errors import ConfigError
     from espnet_kd.filtering.run import (
         apply_limits,
@@ -97,6 +96,7 @@ def _run(args: argparse.Namespace) -> None:
         write_decisions,
     )
     from espnet_kd.filtering.summary import summary_table
+    from espnet_kd.utils.devices import check_device
 
     transformers_logging.set_verbosity_error()  # it warns of its own processors
     check_device(args.device)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_kd.data.kaldi_check import check_kaldi_dir
+from espnet_kd.data.kaldi_check import check_kaldi_dir, refuse_other_data
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir, write_report
 from espnet_kd.data.librispeech import MAX_BAD_SHARE
 from espnet_kd.data.prepare import SKIPPED, is_made_of
@@ -84,7 +84,8 @@ def copy_speech(
         KDError: the folder cannot be written.
     """
     plan, target = plan or CopyPlan(), Path(folder)
-    _refuse_other_data(target)
+    # Tables disappear while a folder is made, so they must be of an earlier attempt.
+    refuse_other_data(target, MADE_OF, "that was not made by this command", TABLES)
     probe_folder(target)
     if (target / MADE_OF).is_file() and not is_made_of(target / MADE_OF, made_of or {}):
         shutil.rmtree(target / AUDIO, ignore_errors=True)
@@ -112,16 +113,6 @@ def copy_speech(
         write_report(target / SKIPPED, skipped)
     write_kaldi_dir(target, data)
     return data
-
-
-def _refuse_other_data(target: Path) -> None:
-    """Tables disappear while a folder is made, so they must be of an earlier attempt."""
-    there = [name for name in TABLES if (target / name).exists()]
-    if there and not (target / MADE_OF).is_file():
-        raise DataDirError(
-            f"{target} holds data already ({', '.join(there)}) that was not made by this command "
-            f"(no {MADE_OF}); choose a new folder"
-        )
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_kd.data.segments import check_segments
 from espnet_kd.data.tables import Problem, Row, Table, read_table
+from espnet_kd.errors import DataDirError
 
 _REQUIRED = ("wav.scp", "utt2spk")
 _OPTIONAL = ("text", "spk2utt", "utt2num_samples", "segments")
 TABLES = (*_REQUIRED, *_OPTIONAL)
 """Files of a data folder that are known here."""
+
+
+def refuse_other_data(folder: Path, note: str, why: str, names: Sequence[str] = TABLES) -> None:
+    """See that only what this package made, known by its note, is overwritten.
+
+    Args:
+        folder: is to be written.
+        note: file that marks a folder of ours.
+        why: what a folder without it is not.
+        names: files that are somebody's data.
+
+    Raises:
+        DataDirError: data is there, and no note.
+    """
+    there = [name for name in names if (folder / name).exists()]
+    if there and not (folder / note).is_file():
+        raise DataDirError(
+            f"{folder} holds data already ({', '.join(there)}) {why} (no {note}); choose a new "
+            "folder"
+        )
 
 
 def check_kaldi_dir(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espnet_kd.data.kaldi_check import TABLES
+from espnet_kd.data.kaldi_check import refuse_other_data
 from espnet_kd.data.kaldi_dir import KaldiDir, write_kaldi_dir, write_report
 from espnet_kd.data.tables import Table, read_table
 from espnet_kd.errors import DataDirError
@@ -29,7 +29,8 @@ def fix_kaldi_dir(source: str | Path, target: str | Path, *, need_text: bool = F
     origin, copy = Path(source), Path(target)
     if origin.resolve() == copy.resolve():
         raise DataDirError(f"{origin}: the repaired copy needs a folder of its own")
-    _refuse_other_data(copy)
+    # Only an earlier copy of ours, known by its report, may be overwritten.
+    refuse_other_data(copy, REPORT, "and is no repaired copy")
     if (origin / "segments").is_file():
         raise DataDirError(f"{origin}: folders with segments are checked, but not repaired")
     report: list[str] = []
@@ -56,16 +57,6 @@ def fix_kaldi_dir(source: str | Path, target: str | Path, *, need_text: bool = F
     write_report(copy / REPORT, report)
     write_kaldi_dir(copy, data)
     return report
-
-
-def _refuse_other_data(copy: Path) -> None:
-    """Only an earlier copy of ours, known by its report, may be overwritten."""
-    there = [name for name in TABLES if (copy / name).exists()]
-    if there and not (copy / REPORT).is_file():
-        raise DataDirError(
-            f"{copy} holds data already ({', '.join(there)}) and is no repaired copy (no {REPORT});"
-            " choose a new folder for the copy"
-        )
 
 
 def _clean(path: Path, report: list[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from espnet_kd.data.vocabulary import COMMANDS, DIGITS, lexicon_lines, random_se
 from espnet_kd.data.voices import Speaker, cast, record
 from espnet_kd.errors import ConfigError, DataDirError
 from espnet_kd.utils.files import write_json, write_text
+from espnet_kd.utils.options import too_small
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,7 @@ class SynthesisPlan:
 
     def __post_init__(self) -> None:
         """Refuse negative numbers, which would count as none or end in numpy's tracebacks."""
-        problems = [
-            f"{name} is {value}; it must be at least 0"
-            for name, value in vars(self).items()
-            if value < 0
-        ]
-        if problems:
+        if problems := too_small(self, dict.fromkeys(vars(self), 0)):
             raise ConfigError("corpus", problems)
 
 

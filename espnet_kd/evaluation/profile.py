@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from espnet_kd.errors import ConfigError
 from espnet_kd.evaluation.macs import macs_summary, superb_macs
 from espnet_kd.evaluation.memory import peak_memory, peak_memory_cuda
 from espnet_kd.evaluation.models import find_model
 from espnet_kd.evaluation.parameters import parameter_summary
 from espnet_kd.evaluation.timing import real_time_factor
+from espnet_kd.utils.devices import gpu_count
 
 
 def profile(
@@ -145,7 +144,7 @@ def _device_problem(device: str, used: bool) -> str:
         return f"{device!r} is neither cpu nor cuda"
     if device == "cpu" or not used:
         return ""
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = gpu_count()
     if int(match[1] or 0) < there:
         return ""
     return f"{device} is not there, torch finds {there} GPU(s); choose cpu, or --no_timing"

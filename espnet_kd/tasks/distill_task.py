@@ -19,6 +19,7 @@ from espnet_kd.tasks.saving import changed_options, run_folder
 from espnet_kd.tasks.together import announce
 from espnet_kd.tasks.trainer import KDTrainer
 from espnet_kd.tasks.yaml_check import keyword_problems, parse
+from espnet_kd.utils.devices import gpu_count
 from espnet_kd.utils.options import is_number, too_small
 
 _LOG = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def trainer_problems(args: argparse.Namespace) -> list[str]:
         for phase, key, mode in args.best_model_criterion
         if phase not in ("train", "valid") or mode not in ("min", "max")
     ]
-    gpus = torch.cuda.device_count()
+    gpus = gpu_count()
     if args.ngpu > gpus:
         problems.append(f"ngpu is {args.ngpu}, but torch sees {gpus} GPU(s); lower it (0 = CPU)")
     return problems

@@ -10,7 +10,7 @@ from typing import Any
 
 from espnet_kd.errors import ConfigError
 from espnet_kd.tasks.whisper_teacher import ATTENTION
-from espnet_kd.utils.options import from_mapping
+from espnet_kd.utils.options import from_mapping, too_small
 from espnet_kd.whisper.load import WhisperBundle, build_model, load_whisper
 
 _PLACES = ("attn_implementation", "subfolder", "revision", "cache_dir")
@@ -85,13 +85,8 @@ class StudentOptions:
             and not 0 <= value <= 1
         ]
         for ending, least in (("_length", 1), ("_min_masks", 0)):
-            problems += [
-                f"{field.name} is {value}; it must be at least {least}"
-                for field in dataclasses.fields(cls)
-                if field.name.endswith(ending)
-                and (value := getattr(options, field.name)) is not None
-                and value < least
-            ]
+            names = [field.name for field in dataclasses.fields(cls)]
+            problems += too_small(options, {n: least for n in names if n.endswith(ending)})
         if options.attn_implementation not in ATTENTION:
             problems.append(
                 f"attn_implementation is {options.attn_implementation!r}; choose "
